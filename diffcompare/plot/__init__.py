@@ -1,0 +1,1 @@
+"""Results to matplotlib figures. Only this package imports matplotlib."""
