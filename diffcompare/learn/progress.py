@@ -1,0 +1,56 @@
+"""Progress on stderr, where that is a terminal: a rich bar, or a plain line without rich."""
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+
+Report = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def progress(epochs: int) -> Iterator[Report]:
+    """Yields a function to call after every epoch with a line that says how it went.
+
+    It does nothing where stderr is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda line: None
+    elif importlib.util.find_spec("rich") is None:
+        with _plain(epochs) as report:
+            yield report
+    else:
+        with _rich(epochs) as report:
+            yield report
+
+
+@contextlib.contextmanager
+def _plain(epochs: int) -> Iterator[Report]:
+    done = 0
+
+    def report(line: str) -> None:
+        nonlocal done
+        done += 1
+        # Return to the start of the line, and clear what is left of the one before.
+        print(f"\r\x1b[Kepoch {done}/{epochs}  {line}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield report
+    finally:
+        print(file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _rich(epochs: int) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[line]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=epochs, line="")
+        yield lambda line: bar.update(task, advance=1, line=line)
