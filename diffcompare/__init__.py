@@ -1,0 +1,38 @@
+"""Derivatives three ways: numerically, symbolically, automatically.
+
+The names below are the public surface. What needs SymPy, optax or matplotlib is loaded
+when it is first used, so that importing the package costs hardly more than importing JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from diffcompare.automatic import ForwardMode as ForwardMode
+from diffcompare.automatic import ReverseMode as ReverseMode
+from diffcompare.method import Method as Method
+from diffcompare.numerical import BackwardDifference as BackwardDifference
+from diffcompare.numerical import CentralDifference as CentralDifference
+from diffcompare.numerical import ForwardDifference as ForwardDifference
+from diffcompare.operators import grad as grad
+from diffcompare.operators import hessian as hessian
+from diffcompare.operators import jacobian as jacobian
+from diffcompare.operators import jvp as jvp
+from diffcompare.operators import value_and_grad as value_and_grad
+from diffcompare.operators import vjp as vjp
+
+if TYPE_CHECKING:
+    from diffcompare import learn as learn
+
+__version__ = "0.1.0"
+
+_MODULES = ("learn", "plot")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"diffcompare.{name}")
+    raise AttributeError(f"module 'diffcompare' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

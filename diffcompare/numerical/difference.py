@@ -1,0 +1,315 @@
+"""Finite differences: the derivative from values of the function alone."""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffcompare import _tree
+from diffcompare.method import ColumnMethod
+from diffcompare.numerical import step as steps
+
+PyTree = Any
+
+# How many bytes of perturbed copies are in flight at once. On a CPU they should stay in
+# the second-level cache, and batches beyond 16 gain nothing; an accelerator wants to be filled.
+_CPU_BYTES, _CPU_BATCH = 2**20, 16
+_ACCELERATOR_BYTES, _ACCELERATOR_BATCH = 2**28, 4096
+
+
+class Difference(ColumnMethod):
+    """A quotient of differences of a function's values at points on a line.
+
+    Every subclass is a weighted sum of quotients `(f(x + a h) - f(x + b h)) / (x_a - x_b)`,
+    where the divisor is the displacement that happened after rounding, not `(a - b) * h`.
+    """
+
+    step: steps.Step
+    batch: int | None
+
+    @property
+    @abc.abstractmethod
+    def accuracy(self) -> int:
+        """The power of the step with which the truncation error falls."""
+
+    @property
+    @abc.abstractmethod
+    def quotients(self) -> tuple[tuple[int, int, float], ...]:
+        """The quotients: two offsets `a` and `b` in steps, and the weight."""
+
+    def check(self, x: PyTree) -> None:
+        steps.check_visible(self.step, x)
+
+    def nested(self) -> tuple[ColumnMethod, ColumnMethod]:
+        if self.step is not None:
+            return self, self
+        step = steps.AutomaticStep(derivative=2)
+        twice = dataclasses.replace(self, step=step)  # type: ignore[type-var]
+        return twice, twice
+
+    def jvp(self, fun: Callable, x: PyTree, v: PyTree) -> tuple[PyTree, PyTree]:
+        h = steps.direction_step(self.step, x, v, self.accuracy)
+
+        def point(offset):
+            move = offset.astype(h.dtype) * h
+            return jax.tree.map(lambda p, q: _rounded(p + move.astype(p.dtype) * q), x, v)
+
+        # The value belongs to the same batch: compiled apart it may differ by a few ulps.
+        offsets = [0, *(offset for offset in self._offsets() if offset != 0)]
+        points = jax.vmap(point)(jnp.asarray(offsets))
+        values = jax.vmap(fun)(points)
+        at = {offset: row for row, offset in enumerate(offsets)}
+
+        top = jax.tree.reduce(
+            jnp.maximum,
+            jax.tree.map(lambda q: jnp.max(jnp.abs(q), initial=0).astype(h.dtype), v),
+            jnp.zeros((), h.dtype),
+        )
+        length = jnp.where(top > 0, top, 1)
+        unit = jax.tree.map(lambda q: q.astype(h.dtype) / length, v)
+        square = jnp.where(top > 0, _tree.vdot(unit, unit), 1)
+
+        def displacement(a, b):
+            moved = jax.tree.map(lambda p: p[at[a]] - p[at[b]], points)
+            return _tree.vdot(moved, unit) / square
+
+        divisors = {(a, b): displacement(a, b) for a, b, _ in self.quotients}
+
+        def slope(values):
+            wide = values.astype(_tree.working_dtype(values.dtype))
+            quotients = (
+                w * (wide[at[a]] - wide[at[b]]) / divisors[a, b].astype(wide.dtype)
+                for a, b, w in self.quotients
+            )
+            total = sum(quotients) * length.astype(wide.dtype)
+            return jnp.where(top > 0, total, 0).astype(values.dtype)
+
+        return jax.tree.map(lambda y: y[0], values), jax.tree.map(slope, values)
+
+    def columns(self, fun: Callable, x: PyTree) -> PyTree:
+        columns = [
+            self._columns_of_leaf(of_leaf, leaf)
+            for leaf, of_leaf in _tree.functions_of_leaves(fun, x)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(x), columns)
+
+    def _columns_of_leaf(self, fun: Callable, leaf: jax.Array) -> PyTree:
+        if leaf.size == 0:
+            return jax.tree.map(
+                lambda out: jnp.zeros((0, *out.shape), out.dtype), jax.eval_shape(fun, leaf)
+            )
+        entries = leaf.reshape(-1)
+        entry_steps = steps.entry_steps(self.step, leaf, self.accuracy).reshape(-1)
+        positions = _tree.positions(leaf)
+        offsets = self._offsets()
+        moving = [offset for offset in offsets if offset != 0]
+
+        def at(index, value):
+            return fun(jnp.where(positions == index, value, leaf))
+
+        def slopes(indices):
+            x, h = entries[indices], entry_steps[indices]
+            moved = {k: _rounded(x + jnp.asarray(k).astype(h.dtype) * h) for k in moving}
+            rows = jnp.tile(indices, len(moving))
+            points = jnp.concatenate([moved[k] for k in moving])
+            if 0 in offsets:  # one row that moves nothing, in the same batch as the others
+                moved[0] = x
+                rows = jnp.append(rows, -1)
+                points = jnp.append(points, x[0])
+            return jax.tree.map(lambda y: self._quotient(y, moved), jax.vmap(at)(rows, points))
+
+        return _tree.map_in_batches(slopes, leaf.size, self._batch_size(leaf, len(moving)))
+
+    def _quotient(self, values: jax.Array, moved: dict[int, jax.Array]) -> jax.Array:
+        """Returns the slopes, of shape `(batch, ...)`, from all values of one batch."""
+        wide = values.astype(_tree.working_dtype(values.dtype))
+        moving = [offset for offset in moved if offset != 0]
+        count = moved[moving[0]].size
+        parts = {k: wide[i * count : (i + 1) * count] for i, k in enumerate(moving)}
+        if 0 in moved:
+            parts[0] = wide[-1:]
+        widen = (count, *(1,) * (wide.ndim - 1))
+        total = jnp.zeros((count, *wide.shape[1:]), wide.dtype)
+        for a, b, weight in self.quotients:
+            far = moved[a].astype(_tree.working_dtype(moved[a].dtype))
+            divisor = (far - moved[b].astype(far.dtype)).astype(wide.dtype).reshape(widen)
+            total = total + weight * (parts[a] - parts[b]) / divisor
+        return total.astype(values.dtype)
+
+    def _offsets(self) -> list[int]:
+        return sorted({offset for a, b, _ in self.quotients for offset in (a, b)})
+
+    def _batch_size(self, leaf: jax.Array, rows: int) -> int:
+        if self.batch is not None:
+            return min(self.batch, leaf.size)
+        cpu = jax.default_backend() == "cpu"
+        budget = _CPU_BYTES if cpu else _ACCELERATOR_BYTES
+        most = _CPU_BATCH if cpu else _ACCELERATOR_BATCH
+        return max(1, min(budget // (rows * leaf.nbytes), most // rows, leaf.size))
+
+
+def _rounded(x: jax.Array) -> jax.Array:
+    """Returns `x`, certain to be rounded to its dtype.
+
+    XLA may keep a half-precision intermediate in float32. The displacement would then be
+    that of a point at which the function is not evaluated.
+    """
+    info = jnp.finfo(x.dtype)
+    return jax.lax.reduce_precision(x, exponent_bits=info.nexp, mantissa_bits=info.nmant)
+
+
+def _check_options(step: steps.Step, batch: int | None) -> None:
+    steps.check_step(step)
+    if batch is not None and not (isinstance(batch, int) and batch >= 1):
+        raise ValueError(f"batch must be None or a positive integer, but it is {batch!r}.")
+
+
+def _method(cls):
+    """Makes a frozen dataclass that is a pytree: its step may be a traced number."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    meta = [field.name for field in dataclasses.fields(cls) if field.name != "step"]
+    return jax.tree_util.register_dataclass(cls, data_fields=["step"], meta_fields=meta)
+
+
+@_method
+class ForwardDifference(Difference):
+    """The forward difference `(f(x + h) - f(x)) / h`: level 1 of the lecture.
+
+    The error is about `h |f''| / 2 + 2 eps |f| / h`; with the best step half of the
+    digits are left. A gradient by `n` entries takes `n + 1` evaluations, and one more
+    for every further batch.
+
+    Args:
+        step: The absolute step, a positive number, also a traced one; or None for a step
+            that suits the dtype, the entry and its leaf. Where a traced step vanishes,
+            `x + h == x`, the derivative is NaN.
+        batch: How many entries are perturbed at once, or None for as many as suit the
+            memory.
+
+    Raises:
+        ValueError: The step is not positive and finite, or the batch is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import diffcompare as dc
+        >>> method = dc.ForwardDifference(step=0.5)
+        >>> float(dc.grad(lambda x: x**2, method=method)(1.0))
+        2.5
+
+    References:
+        Gill, Murray, Saunders and Wright, 1983; Press et al., "Numerical Recipes",
+        3rd ed., section 5.7.
+    """
+
+    step: steps.Step = None
+    batch: int | None = None
+
+    def __post_init__(self):
+        _check_options(self.step, self.batch)
+
+    @property
+    def accuracy(self) -> int:
+        return 1
+
+    @property
+    def quotients(self) -> tuple[tuple[int, int, float], ...]:
+        return ((1, 0, 1.0),)
+
+
+@_method
+class BackwardDifference(Difference):
+    """The backward difference `(f(x) - f(x - h)) / h`.
+
+    As accurate and as costly as `ForwardDifference`; it is for functions that are not
+    defined above `x`.
+
+    Args:
+        step: As in `ForwardDifference`.
+        batch: As in `ForwardDifference`.
+
+    Example:
+        >>> import diffcompare as dc
+        >>> method = dc.BackwardDifference(step=0.5)
+        >>> float(dc.grad(lambda x: x**2, method=method)(1.0))
+        1.5
+    """
+
+    step: steps.Step = None
+    batch: int | None = None
+
+    def __post_init__(self):
+        _check_options(self.step, self.batch)
+
+    @property
+    def accuracy(self) -> int:
+        return 1
+
+    @property
+    def quotients(self) -> tuple[tuple[int, int, float], ...]:
+        return ((0, -1, 1.0),)
+
+
+@_method
+class CentralDifference(Difference):
+    """The central difference `(f(x + h) - f(x - h)) / (2 h)`, and those of higher order.
+
+    A scheme of order `p` is exact for polynomials of degree `p`. Its error is
+    proportional to `h**p` and to `eps |f| / h`; with the best step, `eps ** (1 / (p + 1))`,
+    the share `p / (p + 1)` of the digits is left. A gradient by `n` entries takes `p * n`
+    evaluations.
+
+    Args:
+        step: As in `ForwardDifference`.
+        order: The order `p`: 2, 4, 6 or 8.
+        batch: As in `ForwardDifference`.
+
+    Raises:
+        ValueError: The order is another number, or the step is not positive and finite.
+
+    Example:
+        >>> import diffcompare as dc
+        >>> method = dc.CentralDifference(step=0.5)
+        >>> float(dc.grad(lambda x: x**3, method=method)(1.0))
+        3.25
+        >>> method = dc.CentralDifference(step=0.5, order=4)
+        >>> float(dc.grad(lambda x: x**3, method=method)(1.0))
+        3.00
+
+    References:
+        Fornberg, "Generation of finite difference formulas on arbitrarily spaced grids",
+        Math. Comp. 51, 1988; Sauer, "Numerical Analysis", 2nd ed., section 5.1.
+    """
+
+    step: steps.Step = None
+    order: int = 2
+    batch: int | None = None
+
+    def __post_init__(self):
+        _check_options(self.step, self.batch)
+        if self.order not in (2, 4, 6, 8):
+            raise ValueError(f"order must be 2, 4, 6 or 8, but it is {self.order!r}.")
+
+    @property
+    def accuracy(self) -> int:
+        return self.order
+
+    @property
+    def quotients(self) -> tuple[tuple[int, int, float], ...]:
+        return tuple(
+            (k, -k, _central_weight(k, self.order // 2)) for k in range(1, self.order // 2 + 1)
+        )
+
+
+def _central_weight(k: int, m: int) -> float:
+    """Returns the weight of the quotient over `k` steps to either side, of `m` such."""
+    # Extrapolation of quotients with an even error expansion to step zero.
+    return (
+        (-1) ** (k + 1)
+        * 2
+        * math.factorial(m) ** 2
+        / (math.factorial(m - k) * math.factorial(m + k))
+    )
