@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import math
 import pathlib
 import zipfile
@@ -34,7 +35,7 @@ def recognise(path: pathlib.Path) -> Recognised:
         if head == ZIP:
             return _recognise_zip(path)
         head = _head(path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, zlib.error) as error:
         return Recognised(None, f"cannot be read ({error})")
     if head[:3] == IDX and head[3:4] in (b"\x01", b"\x03"):
         return Recognised("idx", "an IDX file of bytes")
@@ -79,8 +80,10 @@ def _open(path: pathlib.Path) -> io.BufferedIOBase:
 
 
 def _head(path: pathlib.Path) -> bytes:
-    with _open(path) as file:
-        return file.read(HEAD)
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    # Unlike gzip.open, this reads the start of a file that is truncated later on.
+    return zlib.decompressobj(wbits=31).decompress(head, HEAD) if head[:2] == GZIP else head
 
 
 def _recognise_zip(path: pathlib.Path) -> Recognised:
@@ -108,12 +111,25 @@ def _recognise_text(head: bytes) -> Recognised:
         columns = sum(line.lstrip().startswith("@attribute") for line in lower.splitlines())
         form = "arff"
     else:
-        columns = text.split("\n", 1)[0].count(",") + 1
+        names = _names(lower.split("\n", 1)[0])
+        columns = len(names) if _is_row(names) or _label(names) is not None else 0
         form = "csv"
     side = math.isqrt(max(columns - 1, 0))
-    if "\x00" in text or columns < 5 or side * side != columns - 1:
+    if columns < 2 or side * side != columns - 1:
         return Recognised(None, f"{starts}, which is no known format")
     return Recognised(form, f"a {form.upper()} file of {columns} columns")
+
+
+def _names(line: str) -> list[str]:
+    return [name.strip(" \"'\r\n").lower() for name in line.split(",")]
+
+
+def _is_row(names: list[str]) -> bool:
+    return all(name.lstrip("-").isdigit() for name in names)
+
+
+def _label(names: list[str]) -> int | None:
+    return next((names.index(name) for name in ("label", "class") if name in names), None)
 
 
 def _read_idx(path: pathlib.Path) -> tuple[np.ndarray, ...]:
@@ -133,7 +149,8 @@ def _read_idx(path: pathlib.Path) -> tuple[np.ndarray, ...]:
 
 
 def _read_npz(path: pathlib.Path) -> tuple[np.ndarray, ...]:
-    with np.load(path, allow_pickle=False) as archive:
+    # np.load leaves a file open that it opened and could not read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return tuple(_checked_npz(path, name, archive[name]) for name in NPZ_ARRAYS)
 
 
@@ -150,14 +167,13 @@ def _checked_npz(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray
 
 def _read_csv(path: pathlib.Path) -> tuple[np.ndarray, ...]:
     with _open(path) as file:
-        first = file.readline().decode()
-        names = [name.strip(" \"'\r\n").lower() for name in first.split(",")]
-        has_header = not all(name.lstrip("-").isdigit() for name in names)
-        # Without a header the label comes first, as in the usual conversions of MNIST.
-        label = next((names.index(name) for name in ("label", "class") if name in names), 0)
-        if not has_header:
+        names = _names(file.readline().decode())
+        if _is_row(names):
+            # Without a header the label comes first, as in the usual conversions of MNIST.
             file.seek(0)
-        return _table(_lines(file), label)
+            return _table(_lines(file), 0)
+        label = _label(names)
+        return _table(_lines(file), 0 if label is None else label)
 
 
 def _read_arff(path: pathlib.Path) -> tuple[np.ndarray, ...]:
@@ -174,6 +190,10 @@ def _lines(file: io.BufferedIOBase) -> Iterator[str]:
 
 
 def _table(lines: Iterator[str], label: int) -> tuple[np.ndarray, ...]:
+    first = next(lines, "")
+    if not first.strip():
+        raise ValueError("it holds no rows")
+    lines = itertools.chain([first], lines)
     values = np.loadtxt(lines, dtype=np.int16, delimiter=",", ndmin=2, comments=None)
     pixels = np.delete(values, label, axis=1)
     side = math.isqrt(pixels.shape[1])

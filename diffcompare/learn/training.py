@@ -175,17 +175,27 @@ def _epoch(
     order_key, loss_key = jax.random.split(key)
     order = jax.random.permutation(order_key, examples)[: steps * batch_size]
     slope = value_and_grad(loss, method=method)
+    update = optax.with_extra_args_support(optimizer).update
 
     def step(state: _State, inputs: tuple[Array, Array]) -> tuple[_State, Array]:
         number, batch = inputs
         x, y = jax.tree.map(lambda leaf: leaf.at[batch].get(mode="promise_in_bounds"), data)
         keys = (jax.random.fold_in(loss_key, number),) if has_key else ()
         value, gradient = slope(state.params, x, y, *keys)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        return _State(optax.apply_updates(state.params, updates), optimizer_state), value
+        # Line searches and the like ask for these; other optimizers pass over them.
+        extra = {"value": value, "grad": gradient, "value_fn": lambda p: loss(p, x, y, *keys)}
+        # Optimizers of optax mix dtypes, as in 0.9**count with an integer count.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, new = update(gradient, state.optimizer, state.params, **extra)
+            new_params = optax.apply_updates(state.params, updates)
+        return _State(new_params, jax.tree.map(_in_dtype_of, state.optimizer, new)), value
 
     batches = order.reshape(steps, batch_size)
     return jax.lax.scan(step, state, (jnp.arange(steps), batches))
+
+
+def _in_dtype_of(old: Array, new: Array) -> Array:
+    return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
 class _Recorder:
