@@ -5,14 +5,14 @@ import platform
 from importlib import metadata
 from typing import Any
 
+import jax
+
 _PACKAGES = ("diffcompare", "jax", "jaxlib", "numpy", "optax", "sympy", "mpmath", "matplotlib")
 _FLAGS = ("jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
 
 
 def describe() -> dict[str, Any]:
     """Returns versions, platform, devices and JAX flags; no name of the machine, no path."""
-    import jax  # costs half a second, which --help and --list must not
-
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},

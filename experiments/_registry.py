@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 _CONTRACT = ("CLAIM", "Config", "run", "plot", "summary")
 
 
+class UsageError(Exception):
+    """The command line asks for what cannot be done; the message says what can."""
+
+
 class Experiment(NamedTuple):
     """An experiment that was found."""
 

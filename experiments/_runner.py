@@ -4,38 +4,31 @@ Exit status: 0 all well, 1 an experiment failed, 2 bad usage or missing data.
 """
 
 import argparse
-import contextlib
-import dataclasses
 import difflib
-import json
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments import _codec, _environment, _files, _registry, _terminal
+from experiments import _registry, _terminal
 
 _OPTIONS = ("--quick", "--replot", "--out", "--list", "--help")
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
-class UsageError(Exception):
-    """The command line asks for what cannot be done; the message says what can."""
-
-
-def run_module(name: str | None = None) -> int:
+def run_module(name: str | None = None, package: str = "experiments") -> int:
     """Runs the command line of `python -m experiments`, or of one experiment; returns the status.
 
     Args:
         name: The experiment, where it was started as `python -m experiments.NAME`.
+        package: The package whose public modules are the experiments.
     """
     # So that a run which is asked to stop removes the file that it is writing.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    return main([*([name] if name else []), *sys.argv[1:]])
+    return main([*([name] if name else []), *sys.argv[1:]], package)
 
 
 def main(argv: Sequence[str], package: str = "experiments") -> int:
@@ -57,7 +50,7 @@ def main(argv: Sequence[str], package: str = "experiments") -> int:
             print(f"{_parser(package).format_help()}\nexperiments:\n{_listing(known)}")
             return 0
         return _run_all(known, options)
-    except UsageError as error:
+    except _registry.UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return _BAD_USAGE
     except KeyboardInterrupt:
@@ -94,7 +87,7 @@ def _chosen(word: str, known: dict[str, _registry.Experiment]) -> _registry.Expe
         return known[word]
     kind, choices = ("option", _OPTIONS) if word.startswith("-") else ("experiment", tuple(known))
     hint = "; the options of an experiment follow its name" if kind == "option" else ""
-    raise UsageError(
+    raise _registry.UsageError(
         f"unknown {kind} {word!r}.{_nearest(word, choices)} Known: {', '.join(choices)}{hint}."
     )
 
@@ -124,7 +117,7 @@ def _run_one(
         module = _registry.load(experiment)
         config = _configured(module, experiment, options, words)
     elif words:
-        raise UsageError(
+        raise _registry.UsageError(
             f"--replot draws from the saved numbers, so {words[0]} would change nothing. "
             f"Leave it out, or leave out --replot."
         )
@@ -140,27 +133,29 @@ def _configured(
     try:
         import tyro
     except ModuleNotFoundError as error:
-        raise UsageError(
+        raise _registry.UsageError(
             "the options of an experiment need tyro, which is not installed. Install the extra: "
             "pip install 'diffcompare[experiments]'."
         ) from error
-    try:
-        return tyro.cli(
-            module.Config,
-            default=_registry.config(module, options.quick),
-            args=[*words, *(["--help"] if options.help else [])],
-            prog=f"python -m {experiment.module}",
-            description=f"{experiment.claim}\n\nBeside these: --quick, --replot, --out FOLDER.",
-        )
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{experiment.name}: {error}") from error
+    # An error of the config itself, too, tyro prints and leaves with status 2.
+    return tyro.cli(
+        module.Config,
+        default=_registry.config(module, options.quick),
+        args=[*words, *(["--help"] if options.help else [])],
+        prog=f"python -m {experiment.module}",
+        description=f"{experiment.claim}\n\nBeside these: --quick, --replot, --out FOLDER.",
+    )
 
 
 def _guarded(experiment: _registry.Experiment, options: argparse.Namespace, config: Any) -> int:
+    from experiments import _execution  # it loads NumPy, which --help and --list must not
+
     # One experiment that fails must not keep the others from running.
     try:
-        _run(experiment, options, config)
-    except UsageError as error:
+        _execution.execute(
+            experiment, config, quick=options.quick, replot=options.replot, folder=options.out
+        )
+    except _registry.UsageError as error:
         print(f"error: {experiment.name}: {error}", file=sys.stderr)
         return _BAD_USAGE
     except FileNotFoundError as error:
@@ -171,72 +166,3 @@ def _guarded(experiment: _registry.Experiment, options: argparse.Namespace, conf
         print(f"failed: {experiment.name}", file=sys.stderr)
         return _FAILED
     return 0
-
-
-def _run(experiment: _registry.Experiment, options: argparse.Namespace, config: Any) -> None:
-    began = time.perf_counter()
-    numbers = options.out / f"{experiment.name}.json"
-    if options.replot and not numbers.is_file():
-        raise UsageError(f"there is no {numbers} to draw from. Run it without --replot first.")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out needs a folder, but {options.out} is none: {error}.") from error
-    module = _registry.load(experiment)
-    with _precision(module):
-        if not options.replot:
-            config = _registry.config(module, options.quick) if config is None else config
-            document = {
-                "experiment": experiment.name,
-                "claim": experiment.claim,
-                "config": _portable(config),
-                "environment": _environment.describe(),
-                "result": _codec.encode(module.run(config)),
-            }
-            _files.write_atomically(numbers, _codec.dumps(document))
-        result = _read(numbers, module)
-        _draw(module, result, numbers)
-    seconds = time.perf_counter() - began
-    print(f"\n{experiment.name}: {experiment.claim}\n", flush=True)
-    _terminal.show(module.summary(result))
-    print(f"\n{numbers.with_suffix('.png')} after {seconds:.1f} s", flush=True)
-
-
-def _precision(module: ModuleType) -> contextlib.AbstractContextManager:
-    if not getattr(module, "ENABLE_X64", False):
-        return contextlib.nullcontext()
-    import jax
-
-    return jax.enable_x64(True)
-
-
-def _portable(config: Any) -> dict[str, Any]:
-    """The fields of a config; of an absolute path only its name, which is not of one machine."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return {key: _codec.encode(_name(value), f"config.{key}") for key, value in values.items()}
-
-
-def _name(value: Any) -> Any:
-    if not isinstance(value, Path):
-        return value
-    return value.name if value.is_absolute() else value.as_posix()
-
-
-def _read(numbers: Path, module: ModuleType) -> Any:
-    try:
-        tree = json.loads(numbers.read_bytes())["result"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{numbers} is not the file of an experiment. Run it without --replot."
-        ) from error
-    return _codec.decode(tree, _codec.record_types(vars(module).values()))
-
-
-def _draw(module: ModuleType, result: Any, numbers: Path) -> None:
-    from diffcompare.plot import style
-
-    with style.context():
-        figure = module.plot(result)
-        pictures = {kind: style.render(figure, kind) for kind in ("png", "svg")}
-    for kind, data in pictures.items():
-        _files.write_atomically(numbers.with_suffix(f".{kind}"), data)

@@ -23,7 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-# A method keeps its colour in every figure; a pair whose lines may meet is far apart.
+# A method looks the same in every figure: it is the series of this number.
 _METHODS = MappingProxyType(
     {
         "ForwardDifference": 1,
@@ -32,7 +32,7 @@ _METHODS = MappingProxyType(
         "Richardson": 5,
         "ComplexStep": 3,
         "Symbolic": 2,
-        "ForwardMode": 5,
+        "ForwardMode": 7,
         "ReverseMode": 6,
     }
 )
@@ -76,7 +76,7 @@ def context() -> Iterator[None]:
         >>> import matplotlib
         >>> with context():
         ...     matplotlib.rcParams["legend.fontsize"]
-        8
+        8.0
     """
     with matplotlib.rc_context():
         # A matplotlibrc of one's own must not change the figures.
