@@ -69,8 +69,9 @@ def map_in_batches(function: Callable, count: int, batch: int) -> PyTree:
         function: Takes indices of shape `(batch,)` and returns a pytree of arrays of
             shape `(batch, ...)`.
         count: How many indices there are, at least one.
-        batch: How many of them are in memory at once. The last batch is filled up with
-            repeats of the last index, so that one compiled body serves them all.
+        batch: How many of them may be in memory at once. Batches are made equal, and the
+            last one is filled up with repeats of the last index, so that one compiled body
+            serves them all.
 
     Returns:
         A pytree of arrays of shape `(count, ...)`.
@@ -78,6 +79,7 @@ def map_in_batches(function: Callable, count: int, batch: int) -> PyTree:
     batches = -(-count // batch)
     if batches == 1:
         return function(jnp.arange(count))
+    batch = -(-count // batches)
     indices = jnp.minimum(jnp.arange(batches * batch), count - 1).reshape(batches, batch)
     results = jax.lax.map(function, indices)
     return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:count], results)

@@ -45,12 +45,13 @@ Step = float | jax.Array | AutomaticStep | None
 
 
 def check_step(step: Step) -> None:
-    """Raises `ValueError` unless a concrete step is positive and finite."""
+    """Raises `TypeError` or `ValueError` unless a concrete step is a positive finite number."""
     number = _concrete(step)
+    is_text = isinstance(step, str | bytes)  # JAX puts other placeholders here while it traces
+    if is_text or (number is not None and (number.ndim != 0 or number.dtype.kind not in "iuf")):
+        raise TypeError(f"step must be None or one real number, but it is {step!r}.")
     if number is None:
         return
-    if number.ndim != 0 or number.dtype.kind not in "iuf":
-        raise TypeError(f"step must be None or one real number, but it is {step!r}.")
     if not (np.isfinite(number) and number > 0):
         raise ValueError(
             f"step must be positive and finite, but it is {step}. "
