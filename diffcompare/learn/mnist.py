@@ -65,28 +65,41 @@ def find(path: str | os.PathLike | None, *, verify: bool = True) -> Found:
     """
     searched = []
     for place in _places(path):
-        files = _files(place)
-        pieces: dict[str, _Piece] = {}
-        notes = []
-        for file in files:
-            kind, reason = formats.recognise(file)
-            if kind is None and file != place:
-                notes.append(f"{file.name} {reason}")
-                continue
-            for array in formats.read(file):
-                piece = _Piece(file, array, hashlib.sha256(formats.idx_bytes(array)).hexdigest())
-                pieces.setdefault(piece.sha256, piece)
-            if verify and all(digest in pieces for digest in SHA256):
-                break
-        chosen, lacking = _verified(pieces) if verify else _by_size(pieces)
-        if chosen is not None:
-            return chosen
-        searched.append(_describe(place, files, [lacking, *notes] if pieces else notes))
+        found, lacking = _search(place, verify)
+        if found is not None:
+            return found
+        searched.append(f"{place}: {lacking}")
     raise DataNotFoundError(
         "No complete copy of MNIST was found. Searched were, in this order:\n  "
         + "\n  ".join(searched)
         + f"\n{HELP}"
     )
+
+
+def _search(place: pathlib.Path, verify: bool) -> tuple[Found | None, str]:
+    """Returns the data set at a place, or None and what is there instead."""
+    pieces: dict[str, _Piece] = {}
+    notes = []
+    files = _files(place)
+    for file in files:
+        kind, reason = formats.recognise(file)
+        if kind is None and file != place:
+            notes.append(f"{file.name} {reason}")
+            continue
+        for array in formats.read(file):
+            piece = _Piece(file, array, hashlib.sha256(formats.idx_bytes(array)).hexdigest())
+            pieces.setdefault(piece.sha256, piece)
+        if verify and all(digest in pieces for digest in SHA256):
+            break
+    if not files:
+        return None, "holds no files" if place.exists() else "is not there"
+    # A folder may hold thousands of files that are something else.
+    more = [f"and {len(notes) - 8} more files of no known format"] if len(notes) > 8 else []
+    notes = notes[:8] + more
+    if not pieces:
+        return None, "; ".join(notes)
+    found, lacking = _verified(pieces) if verify else _by_size(pieces)
+    return found, "; ".join([lacking, *notes])
 
 
 def _places(path: str | os.PathLike | None) -> Iterator[pathlib.Path]:
@@ -101,7 +114,7 @@ def _places(path: str | os.PathLike | None) -> Iterator[pathlib.Path]:
     keras = pathlib.Path(os.environ.get("KERAS_HOME") or home / ".keras")
     yield keras / "datasets" / "mnist.npz"
     scikit = pathlib.Path(os.environ.get("SCIKIT_LEARN_DATA") or home / "scikit_learn_data")
-    # 554 and 52667 are the numbers of mnist_784 at OpenML: of the data set and of its file.
+    # The number of the file of mnist_784 at OpenML.
     downloads = scikit / "openml" / "openml.org" / "data" / "v1" / "download"
     matches = sorted(glob.glob(f"{glob.escape(str(downloads))}/52667*"))
     yield from map(pathlib.Path, matches or [str(downloads / "52667")])
@@ -118,16 +131,6 @@ def _files(place: pathlib.Path) -> list[pathlib.Path]:
     if place.is_dir():
         return sorted(file for file in place.iterdir() if file.is_file())
     return [place] if place.is_file() else []
-
-
-def _describe(place: pathlib.Path, files: list[pathlib.Path], notes: list[str]) -> str:
-    if not place.exists():
-        return f"{place}: is not there"
-    if not files:
-        return f"{place}: holds no files"
-    # A home folder may hold thousands of files that are something else.
-    more = [f"and {len(notes) - 8} more files of no known format"] if len(notes) > 8 else []
-    return f"{place}: " + "; ".join(notes[:8] + more)
 
 
 def _verified(pieces: dict[str, _Piece]) -> tuple[Found | None, str]:
