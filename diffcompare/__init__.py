@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from diffcompare.automatic import ForwardMode as ForwardMode
 from diffcompare.automatic import ReverseMode as ReverseMode
+from diffcompare.custom import differentiable as differentiable
 from diffcompare.method import Method as Method
 from diffcompare.numerical import BackwardDifference as BackwardDifference
 from diffcompare.numerical import CentralDifference as CentralDifference
 from diffcompare.numerical import ForwardDifference as ForwardDifference
+from diffcompare.numerical.host import BlackBox as BlackBox
+from diffcompare.numerical.host import EvaluationError as EvaluationError
+from diffcompare.numerical.host import black_box as black_box
 from diffcompare.operators import grad as grad
 from diffcompare.operators import hessian as hessian
 from diffcompare.operators import jacobian as jacobian

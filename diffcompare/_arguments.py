@@ -165,3 +165,18 @@ def to_arrays(x: PyTree) -> PyTree:
         return jnp.asarray(leaf) if is_number else leaf
 
     return jax.tree.map(convert, x)
+
+
+def to_numpy(x: PyTree) -> PyTree:
+    """Returns `x` with numbers made NumPy arrays, in their own precision; arrays stay."""
+
+    def convert(leaf):
+        is_number = isinstance(leaf, np.generic | int | float | complex)
+        return np.asarray(leaf) if is_number else leaf
+
+    return jax.tree.map(convert, x)
+
+
+def is_traced(x: PyTree) -> bool:
+    """Returns whether a leaf of `x` is a traced value."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))

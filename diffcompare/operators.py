@@ -12,15 +12,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffcompare import _arguments, _tree
+from diffcompare import _arguments, _jacobians
 from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare.method import ColumnMethod, JvpMethod, Method, VjpMethod
+from diffcompare.numerical.host import (
+    TRACING_ERRORS,
+    BlackBox,
+    black_box,
+    host_columns,
+    outline_on_host,
+    value_on_host,
+)
 
 PyTree = Any
 Argnums = int | Sequence[int]
-
-# How many bytes of tangents or cotangents are pushed through a function at once.
-_BATCH_BYTES = 2**28
 
 
 def grad(
@@ -114,10 +119,10 @@ def value_and_grad(
             _arguments.check_scalar(fun, value)
             grads = pullback(jnp.ones_like(value))
         else:
-            output = split.fun(x)
+            output = split.by.value(split.fun, x)
             value, aux = (output[0], [output[1]]) if has_aux else (output, [])
             _arguments.check_scalar(fun, value)
-            columns = _columns(method, _first(split.fun) if has_aux else split.fun, x)
+            columns = split.by.columns(_first(split.fun) if has_aux else split.fun, x)
             grads = jax.tree.map(
                 lambda leaf, c: c.reshape(leaf.shape).astype(leaf.dtype), x, columns
             )
@@ -169,7 +174,7 @@ def jvp(
     if isinstance(method, JvpMethod):
         return method.jvp(of_all, x, v)
     assert isinstance(method, VjpMethod)
-    value, rows = _rows(method, fun, of_all, x)
+    value, rows = _jacobians.rows(method, fun, of_all, x)
 
     def slope(out, row):
         terms = jax.tree.map(lambda r, t: jnp.tensordot(r.astype(t.dtype), t, t.ndim), row, v)
@@ -217,7 +222,7 @@ def vjp(
     else:
         if isinstance(method, ColumnMethod):
             method.check(x)
-        value, pull = of_all(x), functools.partial(_pull_columns, method, of_all, x)
+        value, pull = of_all(x), functools.partial(_jacobians.pulled, method, of_all, x)
     _arguments.check_outputs("vjp", fun, value)
 
     def pullback(weights):
@@ -262,11 +267,11 @@ def jacobian(fun: Callable, argnums: Argnums = 0, *, method: Method = ReverseMod
 
     def compute(split: "_Split"):
         if isinstance(method, VjpMethod):
-            value, rows = _rows(method, fun, split.fun, split.x)
+            value, rows = _jacobians.rows(method, fun, split.fun, split.x)
         else:
-            value = jax.eval_shape(split.fun, split.x)
+            value = split.by.outline(split.fun, split.x)
             _arguments.check_outputs("jacobian", fun, value)
-            rows = _transposed(value, split.x, _columns(method, split.fun, split.x))
+            rows = _jacobians.transposed(value, split.x, split.by.columns(split.fun, split.x))
         return jax.tree.map(lambda _, row: split.unwrap(row), value, rows)
 
     return _differentiated(fun, "jacobian", argnums, method, compute, "Jacobian")
@@ -314,12 +319,21 @@ def hessian(
     return jacobian(grad(fun, argnums, method=inner), argnums, method=outer)
 
 
+class _Evaluation(NamedTuple):
+    """How a function of one pytree `x` is evaluated: each takes the function and `x`."""
+
+    value: Callable  # returns the value
+    outline: Callable  # returns something with the structure, shapes and dtypes of the value
+    columns: Callable  # returns what `ColumnMethod.columns` does
+
+
 class _Split(NamedTuple):
     """The arguments of a call, with what is differentiated apart from the rest."""
 
     fun: Callable  # of the tuple `x` alone
     x: tuple[PyTree, ...]
     unwrap: Callable  # from a tuple like `x` to what the caller expects
+    by: _Evaluation
 
 
 def _differentiated(
@@ -327,8 +341,17 @@ def _differentiated(
 ) -> Callable:
     """Returns `compute` as a function of the arguments of `fun`, which checks them."""
     positions, is_single = _arguments.check_argnums(argnums)
+    unwrap = operator.itemgetter(0) if is_single else tuple
+    if isinstance(fun, BlackBox) and not isinstance(method, ColumnMethod):
+        raise TypeError(
+            f"{type(method).__name__} needs a function that JAX can trace, but {fun.__name__} is "
+            "a black box. Use a finite difference, such as CentralDifference()."
+        )
+    traced = _Evaluation(
+        lambda fun, x: fun(x), jax.eval_shape, functools.partial(_jacobians.columns, method)
+    )
 
-    def run(args, kwargs):
+    def run(args, kwargs, by=traced):
         x = tuple(args[position] for position in positions)
 
         def of_x(x):
@@ -337,91 +360,44 @@ def _differentiated(
                 filled[position] = argument
             return fun(*filled, **kwargs)
 
-        return compute(_Split(of_x, x, operator.itemgetter(0) if is_single else tuple))
+        return compute(_Split(of_x, x, unwrap, by))
 
-    run_compiled = _arguments.compiled(run) if isinstance(method, ColumnMethod) else run
+    def run_on_host(args, kwargs):
+        box = fun if isinstance(fun, BlackBox) else black_box(fun)
+        assert isinstance(method, ColumnMethod)
+        columns = functools.partial(host_columns, method, box)
+        return run(args, kwargs, _Evaluation(value_on_host, outline_on_host, columns))
+
+    run_compiled = _arguments.compiled(run)
 
     @_named_after(fun, what)
     def differentiated(*given, **kwargs):
         args = list(given)
         _arguments.check_positions(name, fun, positions, len(args))
+        convert = _arguments.to_numpy if isinstance(fun, BlackBox) else _arguments.to_arrays
         for position in positions:
-            args[position] = _arguments.to_arrays(args[position])
+            args[position] = convert(args[position])
             _arguments.check_floating(name, args[position], f"argument {position}")
             if isinstance(method, ColumnMethod):
                 method.check(args[position])
-        return run_compiled(args, kwargs)
+        if not isinstance(method, ColumnMethod):
+            return run(args, kwargs)
+        if isinstance(fun, BlackBox):
+            return run_on_host(args, kwargs)
+        # What Python code decides by the value of another argument can be traced, but not
+        # compiled for all values; what it decides by that of x can only be evaluated.
+        for attempt in (run_compiled, run):
+            try:
+                return attempt(args, kwargs)
+            except TRACING_ERRORS:
+                if _arguments.is_traced((args, kwargs)):
+                    raise
+        host_args = list(given)
+        for position in positions:
+            host_args[position] = _arguments.to_numpy(host_args[position])
+        return run_on_host(host_args, kwargs)
 
     return differentiated
-
-
-def _columns(method: Method, fun: Callable, x: PyTree) -> PyTree:
-    """Returns the columns of the Jacobian; see `ColumnMethod.columns`."""
-    if isinstance(method, ColumnMethod):
-        return method.columns(fun, x)
-    assert isinstance(method, JvpMethod)
-
-    def columns_of_leaf(leaf, of_leaf):
-        if leaf.size == 0:
-            out = jax.eval_shape(of_leaf, leaf)
-            return jax.tree.map(lambda o: jnp.zeros((0, *o.shape), o.dtype), out)
-
-        def slope(index):
-            return method.jvp(of_leaf, leaf, _tree.one_hot(leaf, index))[1]
-
-        batch = max(1, _BATCH_BYTES // leaf.nbytes)
-        return _tree.map_in_batches(jax.vmap(slope), leaf.size, batch)
-
-    columns = [columns_of_leaf(*each) for each in _tree.functions_of_leaves(fun, x)]
-    return jax.tree.unflatten(jax.tree.structure(x), columns)
-
-
-def _rows(method: VjpMethod, fun: Callable, of_x: Callable, x: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns the value, and in place of each of its leaves a pytree like `x` of rows."""
-    value, pullback = method.vjp(of_x, x)[:2]
-    _arguments.check_outputs("jacobian", fun, value)
-    zeros = jax.tree.map(jnp.zeros_like, value)
-    leaves, treedef = jax.tree.flatten(zeros)
-    x_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(x))
-
-    def rows_of_leaf(position, out):
-        def row(index):
-            weights = [*leaves]
-            weights[position] = _tree.one_hot(out, index)
-            return pullback(jax.tree.unflatten(treedef, weights))
-
-        if out.size == 0:
-            return jax.tree.map(lambda leaf: jnp.zeros((*out.shape, *leaf.shape), leaf.dtype), x)
-        batch = max(1, _BATCH_BYTES // max(1, x_bytes))
-        rows = _tree.map_in_batches(jax.vmap(row), out.size, batch)
-        return jax.tree.map(lambda r, leaf: r.reshape(*out.shape, *leaf.shape), rows, x)
-
-    rows = [rows_of_leaf(position, out) for position, out in enumerate(leaves)]
-    return value, jax.tree.unflatten(treedef, rows)
-
-
-def _transposed(value: PyTree, x: PyTree, columns: PyTree) -> PyTree:
-    """Returns columns, a pytree like `x` of pytrees like `value`, the other way round."""
-    outs, treedef = jax.tree.flatten(value)
-    x_leaves, x_treedef = jax.tree.flatten(x)
-    by_leaf: list[list[jax.Array]] = []
-    jax.tree.map(lambda _, column: by_leaf.append(jax.tree.leaves(column)), x, columns)
-
-    def rows_of(position, out):
-        rows = [
-            jnp.moveaxis(column[position], 0, -1)
-            .reshape(*out.shape, *leaf.shape)
-            .astype(leaf.dtype)
-            for leaf, column in zip(x_leaves, by_leaf, strict=True)
-        ]
-        return jax.tree.unflatten(x_treedef, rows)
-
-    return jax.tree.unflatten(treedef, [rows_of(*each) for each in enumerate(outs)])
-
-
-def _pull_columns(method: Method, fun: Callable, x: PyTree, weights: PyTree) -> PyTree:
-    columns = _columns(method, lambda x: _tree.vdot(fun(x), weights), x)
-    return jax.tree.map(lambda leaf, c: c.reshape(leaf.shape).astype(leaf.dtype), x, columns)
 
 
 def _first(fun: Callable) -> Callable:

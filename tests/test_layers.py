@@ -8,14 +8,17 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a room imports itself and the rooms before it.
 ROOMS = (
+    "_progress",
     "_tree",
     "_jaxpr",
     "method",
     "_arguments",
+    "_jacobians",
     "numerical",
     "symbolic",
     "automatic",
     "operators",
+    "custom",
     "exact",
     "checking",
     "comparison",

@@ -12,7 +12,7 @@ import pytest
 
 from diffcompare import learn
 from diffcompare.automatic.mode import ForwardMode, ReverseMode
-from diffcompare.learn.progress import progress
+from diffcompare._progress import progress
 from diffcompare.numerical import CentralDifference
 
 MNIST = pathlib.Path(__file__).parents[2] / "shared" / "data" / "mnist"
@@ -310,7 +310,7 @@ def test_a_terminal_shows_the_same_with_rich(monkeypatch):
     monkeypatch.setattr(sys, "stderr", _Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with progress(2) as report:
+    with progress(2, "epoch") as report:
         report("loss 0.5")
         report("loss 0.25")
     assert "2/2" in sys.stderr.getvalue()

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from diffcompare.automatic.mode import ReverseMode
 from diffcompare.learn.errors import DivergenceError
-from diffcompare.learn.progress import progress
+from diffcompare._progress import progress
 from diffcompare.method import Method
 from diffcompare.operators import value_and_grad
 
@@ -139,7 +139,7 @@ def fit(
     began = time.perf_counter()
     epoch = _epoch.lower(state, data, key, **options).compile()
     recorder = _Recorder(examples // batch_size * batch_size, time.perf_counter() - began)
-    with progress(epochs) as report:
+    with progress(epochs, "epoch") as report:
         for number in range(epochs):
             # Only the state is donated, so this is what a loss that is not finite falls back to.
             before = _copy(state.params)

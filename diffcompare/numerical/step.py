@@ -89,37 +89,46 @@ def _concrete(step: Step) -> np.ndarray | None:
     return None
 
 
-def entry_scale(leaf: jax.Array) -> jax.Array:
+def entry_scale(leaf: Any) -> Any:
     """Returns the scale of every entry: the larger of its size and the leaf's RMS.
 
     Entries that are not finite do not count. Where everything is zero the scale is one.
     Half precision is scaled in float32. The sum of squares is taken of `leaf / max`,
-    since it would underflow below 1e-19 and overflow above 1e19 in float32.
+    since it would underflow below 1e-19 and overflow above 1e19 in float32. A NumPy array
+    is scaled by NumPy, in its own precision whatever JAX is set to.
     """
-    values = jnp.abs(leaf.astype(_tree.working_dtype(leaf.dtype)))
-    values = jnp.where(jnp.isfinite(values), values, 0)
-    top = jnp.max(values, initial=0)
-    rms = top * jnp.sqrt(jnp.mean((values / jnp.where(top > 0, top, 1)) ** 2))
-    scale = jnp.maximum(values, rms)
-    return jnp.where(scale > 0, scale, 1)
+    xp = _namespace(leaf)
+    values = xp.abs(leaf.astype(_tree.working_dtype(leaf.dtype)))
+    values = xp.where(xp.isfinite(values), values, xp.zeros_like(values))
+    top = xp.max(values, initial=0)
+    rms = top * xp.sqrt(xp.mean((values / xp.where(top > 0, top, xp.ones_like(top))) ** 2))
+    scale = xp.maximum(values, rms)
+    return xp.where(scale > 0, scale, xp.ones_like(scale))
 
 
-def nearest_power_of_two(h: jax.Array) -> jax.Array:
+def nearest_power_of_two(h: Any) -> Any:
     """Returns the power of two that is nearest to `h > 0` in ratio."""
-    mantissa, _ = jnp.frexp(h)
+    xp = _namespace(h)
+    mantissa, _ = xp.frexp(h)
     above = h / mantissa  # exact: h is mantissa * 2**exponent
-    return jnp.where(mantissa > 2**-0.5, above, above / 2)
+    return xp.where(mantissa > 2**-0.5, above, above / 2)
 
 
-def entry_steps(step: Step, leaf: jax.Array, order: int) -> jax.Array:
-    """Returns the step of every entry of `leaf`, in its shape and dtype."""
+def entry_steps(step: Step, leaf: Any, order: int) -> Any:
+    """Returns the step of every entry of `leaf`, in its shape, dtype and kind of array."""
+    xp = _namespace(leaf)
     if not (step is None or isinstance(step, AutomaticStep)):
-        return jnp.broadcast_to(jnp.asarray(step).astype(leaf.dtype), leaf.shape)
+        return xp.broadcast_to(xp.asarray(step).astype(leaf.dtype), leaf.shape)
     fraction = (step or AutomaticStep()).fraction(leaf.dtype, order)
-    # A step follows the value in steps of its own; its derivative is zero or undefined.
-    scale = jax.lax.stop_gradient(entry_scale(leaf))
+    scale = entry_scale(leaf)
+    if xp is jnp:  # a step follows the value in steps of its own: its derivative is zero
+        scale = jax.lax.stop_gradient(scale)
     h = nearest_power_of_two(scale * fraction)
-    return jnp.maximum(h, float(jnp.finfo(leaf.dtype).smallest_normal)).astype(leaf.dtype)
+    return xp.maximum(h, float(jnp.finfo(leaf.dtype).smallest_normal)).astype(leaf.dtype)
+
+
+def _namespace(array: Any) -> Any:
+    return np if isinstance(array, np.ndarray | np.generic) else jnp
 
 
 def direction_step(step: Step, x: Any, v: Any, order: int) -> jax.Array:

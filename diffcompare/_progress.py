@@ -9,30 +9,30 @@ Report = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def progress(epochs: int) -> Iterator[Report]:
-    """Yields a function to call after every epoch with a line that says how it went.
+def progress(total: int, unit: str) -> Iterator[Report]:
+    """Yields a function to call after each of `total` units with a line that says how it went.
 
     It does nothing where stderr is not a terminal.
     """
     if not sys.stderr.isatty():
         yield lambda line: None
     elif importlib.util.find_spec("rich") is None:
-        with _plain(epochs) as report:
+        with _plain(total, unit) as report:
             yield report
     else:
-        with _rich(epochs) as report:
+        with _rich(total, unit) as report:
             yield report
 
 
 @contextlib.contextmanager
-def _plain(epochs: int) -> Iterator[Report]:
+def _plain(total: int, unit: str) -> Iterator[Report]:
     done = 0
 
     def report(line: str) -> None:
         nonlocal done
         done += 1
         # Return to the start of the line, and clear what is left of the one before.
-        print(f"\r\x1b[Kepoch {done}/{epochs}  {line}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{unit} {done}/{total}  {line}", end="", file=sys.stderr, flush=True)
 
     try:
         yield report
@@ -41,16 +41,16 @@ def _plain(epochs: int) -> Iterator[Report]:
 
 
 @contextlib.contextmanager
-def _rich(epochs: int) -> Iterator[Report]:
+def _rich(total: int, unit: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("epoch"),
+        TextColumn(unit),
         MofNCompleteColumn(),
         BarColumn(),
         TextColumn("{task.fields[line]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=epochs, line="")
+        task = bar.add_task("", total=total, line="")
         yield lambda line: bar.update(task, advance=1, line=line)

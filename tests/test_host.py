@@ -1,0 +1,187 @@
+"""Finite differences of functions that JAX cannot trace."""
+
+import math
+import subprocess
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import diffcompare as dc
+
+DIFFERENCES = [
+    pytest.param(dc.ForwardDifference(), 1e-7, id="forward"),
+    pytest.param(dc.BackwardDifference(), 1e-7, id="backward"),
+    pytest.param(dc.CentralDifference(), 1e-9, id="central"),
+    pytest.param(dc.CentralDifference(order=8), 1e-11, id="order 8"),
+]
+
+
+def with_numpy(x):
+    return float(np.sum(np.sin(x["a"])) * x["b"])
+
+
+@pytest.mark.parametrize(("method", "error"), DIFFERENCES)
+@pytest.mark.parametrize("mark", [lambda fun: fun, dc.black_box], ids=["unmarked", "marked"])
+def test_numpy_function_is_differentiated(method, error, mark):
+    x = {"a": np.array([0.5, 1.0]), "b": np.array(2.0), "none": None}
+    value, found = dc.value_and_grad(mark(with_numpy), method=method)(x)
+    assert value == with_numpy(x)
+    np.testing.assert_allclose(found["a"], 2 * np.cos(x["a"]), rtol=4 * error)
+    np.testing.assert_allclose(found["b"], np.sin(x["a"]).sum(), rtol=4 * error)
+    assert found["none"] is None
+
+
+@pytest.mark.parametrize(("method", "error"), DIFFERENCES)
+def test_host_and_traced_differences_agree(method, error):
+    x = jnp.linspace(0.5, 1.5, 5)
+    fun = lambda x: jnp.cumprod(x)
+    traced = dc.jacobian(fun, method=method)(x)
+    host = dc.jacobian(dc.black_box(fun), method=method)(x)
+    assert isinstance(host, jax.Array)
+    # They differ by the rounding of the values alone.
+    np.testing.assert_allclose(host, traced, atol=8 * error)
+
+
+def test_control_flow_by_the_value_is_followed():
+    fun = lambda x: jnp.sin(x) if x > 0 else -x
+    gradient = dc.grad(fun, method=dc.CentralDifference())
+    assert float(gradient(1.0)) == pytest.approx(np.cos(1), rel=1e-9)
+    assert float(gradient(-1.0)) == pytest.approx(-1, rel=1e-9)
+
+
+def test_control_flow_by_another_argument_needs_no_host():
+    fun = lambda x, power: x**2 if power > 1.5 else x
+    assert float(dc.grad(fun, method=dc.CentralDifference())(2.0, 1.75)) == pytest.approx(4)
+    assert float(dc.grad(fun, method=dc.CentralDifference())(2.0, 1.25)) == pytest.approx(1)
+
+
+def test_argument_is_passed_in_its_own_dtype_and_a_copy_of_its_own():
+    seen = []
+
+    def fun(x):
+        seen.append(x.dtype)
+        x += 1.0  # must not reach the caller, nor the next evaluation
+        return np.sum(x**2)
+
+    x = np.array([1.0, 2.0], np.float32)
+    found = dc.grad(dc.black_box(fun), method=dc.CentralDifference())(x)
+    assert set(seen) == {np.dtype(np.float32)}
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(x, [1.0, 2.0])
+    np.testing.assert_allclose(found, [4.0, 6.0], rtol=1e-3)
+
+
+def test_float64_is_kept_where_jax_is_set_to_float32():
+    code = (
+        "import numpy as np, diffcompare as dc\n"
+        "g = dc.grad(lambda x: np.exp(x), method=dc.CentralDifference())(1.0)\n"
+        "assert g.dtype == np.float64, g.dtype\n"
+        "assert abs(g / np.e - 1) < 1e-9, g\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_another_program_is_differentiated():
+    def simulator(x):
+        code = "import sys; print(float(sys.argv[1]) ** 3)"
+        done = subprocess.run(
+            [sys.executable, "-c", code, repr(float(x))], capture_output=True, check=True
+        )
+        return float(done.stdout)
+
+    found = dc.grad(dc.black_box(simulator, workers=2), method=dc.CentralDifference())(2.0)
+    assert float(found) == pytest.approx(12, rel=1e-8)
+
+
+@pytest.mark.parametrize("workers", [3, map], ids=["threads", "map"])
+def test_workers_give_what_one_gives(workers):
+    threads = set()
+
+    def fun(x):
+        threads.add(threading.get_ident())
+        return np.cumsum(np.exp(x))
+
+    x = np.linspace(0, 1, 20)
+    alone = dc.jacobian(dc.black_box(fun), method=dc.CentralDifference())(x)
+    found = dc.jacobian(dc.black_box(fun, workers=workers), method=dc.CentralDifference())(x)
+    np.testing.assert_array_equal(found, alone)
+
+
+@pytest.mark.parametrize(
+    ("method", "evaluations"), [(dc.ForwardDifference(), 7 + 1), (dc.CentralDifference(), 14)]
+)
+def test_evaluations_are_those_of_the_scheme(method, evaluations):
+    calls = []
+    dc.grad(dc.black_box(lambda x: calls.append(1) or np.sum(x)), method=method)(np.ones(7))
+    # Beside them the value, and the point itself twice, to notice a function that is not
+    # deterministic; the first of these serves the one-sided schemes.
+    extra = 2 if isinstance(method, dc.ForwardDifference) else 3
+    assert len(calls) == evaluations + extra
+
+
+def test_progress_is_shown_when_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    dc.grad(dc.black_box(np.sum, progress=True), method=dc.CentralDifference())(np.ones(2))
+    assert "evaluation 6/6" in capsys.readouterr().err
+
+
+def test_nan_at_a_point_spoils_only_its_entry():
+    fun = lambda x: np.where(x[0] > 1, np.nan, x[0]) + 3 * x[1]
+    with np.errstate(all="ignore"):
+        found = dc.grad(dc.black_box(fun), method=dc.CentralDifference())(np.ones(2))
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(3)
+
+
+def test_error_of_the_function_names_the_point():
+    def fun(t):
+        return math.sqrt(t["x"][1])
+
+    with pytest.raises(
+        dc.EvaluationError, match=r"fun raised ValueError where entry 1 of argument.*'x'.* is -"
+    ):
+        dc.grad(dc.black_box(fun), method=dc.CentralDifference())({"x": np.array([1.0, 0.0])})
+    with pytest.raises(ValueError, match="bad input"):
+        dc.grad(dc.black_box(_raises), method=dc.CentralDifference())(1.0)
+
+
+def _raises(x):
+    raise ValueError("bad input")
+
+
+def test_function_that_is_not_deterministic_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="returned two values at one point"):
+        dc.grad(dc.black_box(lambda x: x + rng.normal()), method=dc.CentralDifference())(1.0)
+
+
+def test_outputs_that_change_their_shape_are_refused():
+    fun = dc.black_box(lambda x: np.ones(2 if x > 1 else 3))
+    with pytest.raises(ValueError, match="outputs of one structure, shape and dtype"):
+        dc.jacobian(fun, method=dc.CentralDifference())(1.0)
+
+
+def test_function_without_a_scalar_output_is_refused():
+    with pytest.raises(TypeError, match=r"returned shape \(2,\)"):
+        dc.grad(dc.black_box(lambda x: np.ones(2) * x), method=dc.CentralDifference())(1.0)
+    with pytest.raises(TypeError, match="dtype int64"):
+        dc.grad(dc.black_box(lambda x: 1), method=dc.CentralDifference())(1.0)
+
+
+def test_traced_argument_cannot_reach_the_host():
+    with pytest.raises(jax.errors.TracerArrayConversionError):
+        jax.jit(dc.grad(lambda x: np.sin(x), method=dc.CentralDifference()))(1.0)
+
+
+def test_method_that_needs_a_trace_refuses_a_black_box():
+    with pytest.raises(TypeError, match="ReverseMode needs a function that JAX can trace"):
+        dc.grad(dc.black_box(np.sin))
+    with pytest.raises(TypeError, match="black_box needs a function"):
+        dc.black_box(3)
+    with pytest.raises(ValueError, match="workers must be a positive integer"):
+        dc.black_box(np.sin, workers=0)
