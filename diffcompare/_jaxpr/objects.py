@@ -1,0 +1,357 @@
+"""Interpreting a jaxpr over NumPy arrays of objects, in any algebra of scalars.
+
+An element may be a SymPy expression, a number of fifty digits or a ball: the structure of
+the computation - broadcasting, contraction, reduction, movement, loops - is the same, and
+stands here once. An `Algebra` says what elements are and has one row for each primitive
+that works entry by entry.
+
+Integers, booleans and random keys stay concrete, and are computed by JAX.
+"""
+
+import abc
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, JaxprEqn
+
+from diffcompare._jaxpr import movement, walk
+
+# Parameters of primitives that change what an entry becomes. Others (accuracy, sharding)
+# concern how a machine computes it.
+PARAMETERS = {
+    "integer_pow": ("y",),
+    "round": ("rounding_method",),
+}
+
+
+class Algebra(abc.ABC):
+    """What elements are, and what can be done with them.
+
+    A new algebra gives `number`, the rows of `rules`, and whatever below it can do better.
+    """
+
+    name: str  # how messages call it
+    advice: str = ""  # what to do where a rule is missing
+
+    @property
+    @abc.abstractmethod
+    def rules(self) -> Mapping[str, Callable[..., Any]]:
+        """One function of elements for each primitive that works entry by entry.
+
+        The keys are names of primitives. Comparisons (`lt`, `eq`, ...) return a `bool` or
+        a condition of the algebra's own; `and`, `or`, `not` take those. Parameters listed
+        in `PARAMETERS` come as keywords.
+        """
+
+    @abc.abstractmethod
+    def number(self, value: float) -> Any:
+        """Returns the element for a binary fraction, exactly; `value` may be inf or nan."""
+
+    def select(self, which: Any, cases: Sequence[Any]) -> Any:
+        """Returns the case that `which` names, a `bool`, an `int` or a condition."""
+        return cases[int(self.decide(which))]
+
+    def decide(self, condition: Any) -> bool | int:
+        """Returns a condition as a number, or raises where it depends on what is unknown."""
+        return condition
+
+    def integer(self, element: Any) -> int:
+        """Returns an element cut to an integer, or raises where it is unknown."""
+        return math.trunc(element)
+
+    def sum(self, elements: Sequence[Any]) -> Any:
+        return functools.reduce(self.rules["add"], elements, self.number(0.0))
+
+    def dot(self, left: Sequence[Any], right: Sequence[Any]) -> Any:
+        return self.sum([self.rules["mul"](a, b) for a, b in zip(left, right, strict=True)])
+
+    def product(self, elements: Sequence[Any]) -> Any:
+        return functools.reduce(self.rules["mul"], elements, self.number(1.0))
+
+    def largest(self, elements: Sequence[Any]) -> Any:
+        return functools.reduce(self.rules["max"], elements)
+
+    def smallest(self, elements: Sequence[Any]) -> Any:
+        return functools.reduce(self.rules["min"], elements)
+
+    def call(self, name: str, body: ClosedJaxpr) -> Callable[..., Any] | None:
+        """Returns a function of elements for a known custom rule; None differentiates its body."""
+        return None
+
+
+class ObjectInterpreter(walk.Interpreter[np.ndarray]):
+    """Interprets a jaxpr over arrays of elements of an algebra.
+
+    A value is a NumPy array: of dtype object where it holds elements, which every
+    floating-point value becomes, and of its own dtype where it is concrete.
+    """
+
+    def __init__(self, algebra: Algebra):
+        self.algebra = algebra
+
+    def constant(self, value: Any) -> np.ndarray:
+        return self.lifted(value) if _is_floating(value) else value
+
+    def lifted(self, value: Any) -> np.ndarray:
+        """Returns an array of elements for an array of numbers, or of elements already."""
+        if is_object(value):
+            return value
+        number = self.algebra.number
+        return elementwise(lambda entry: number(float(entry)), np.asarray(value))
+
+    def call(self, eqn, body, inputs):
+        if not any(map(is_object, inputs)):
+            return None
+        rule = self.algebra.call(eqn.primitive.name, body)
+        return None if rule is None else [elementwise(rule, *map(self.lifted, inputs))]
+
+    def equation(self, eqn: JaxprEqn, inputs: list[np.ndarray]) -> Sequence[np.ndarray]:
+        name = eqn.primitive.name
+        if name in _STRUCTURAL:
+            return _STRUCTURAL[name](self, eqn, inputs)
+        if not any(map(is_object, inputs)):
+            return [self.constant(output) for output in _concrete(eqn, inputs)]
+        if name in movement.MOVED:
+            return _move(self, eqn, inputs)
+        if name in movement.IDENTITIES:
+            return inputs
+        if name in self.algebra.rules:
+            return [_decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))]
+        if name == "debug_callback":
+            return []
+        raise walk.unknown_primitive(eqn, self.algebra.name, self.known(), self.algebra.advice)
+
+    def rule(self, eqn: JaxprEqn) -> Callable[..., Any]:
+        """Returns the algebra's function of elements for an equation."""
+        name = eqn.primitive.name
+        params = {key: eqn.params[key] for key in PARAMETERS.get(name, ())}
+        function = self.algebra.rules[name]
+        return functools.partial(function, **params) if params else function
+
+    def known(self) -> set[str]:
+        """Returns the names of the primitives that have a rule."""
+        return {*self.algebra.rules, *_STRUCTURAL, *movement.MOVED, *movement.IDENTITIES} | set(
+            walk.CALLS
+        )
+
+    def run(self, jaxpr: ClosedJaxpr, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return walk.walk(jaxpr, self, inputs)
+
+    def _operand(self, value):
+        # Integers beside elements, as in x**n, are numbers; conditions stay what they are.
+        return value if np.asarray(value).dtype == bool else self.lifted(value)
+
+
+def is_object(value: Any) -> bool:
+    """Returns whether a value holds elements, and is not concrete."""
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def elementwise(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
+    """Returns an array of objects: `function` of the entries of arrays, broadcast together."""
+    result = np.frompyfunc(function, len(arrays), 1)(*arrays)
+    return result if isinstance(result, np.ndarray) else array_of([result], ())
+
+
+def array_of(elements: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
+    """Returns an array of objects with these elements, whatever they look like to NumPy."""
+    array = np.empty(len(elements), dtype=object)
+    for position, element in enumerate(elements):
+        array[position] = element
+    return array.reshape(shape)
+
+
+def _is_floating(value: Any) -> bool:
+    return jnp.issubdtype(getattr(value, "dtype", type(value)), jnp.floating)
+
+
+def _decided(values: np.ndarray) -> np.ndarray:
+    """Returns conditions as a concrete array where every one of them is known."""
+    if values.size and all(isinstance(value, bool | np.bool_) for value in values.flat):
+        return values.astype(bool)
+    return values
+
+
+def _concrete(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+    # What is known is computed now, also while JAX traces.
+    with jax.ensure_compile_time_eval():
+        outputs = eqn.primitive.bind(*map(jnp.asarray, inputs), **eqn.params)
+    return outputs if eqn.primitive.multiple_results else [outputs]
+
+
+def _move(interpreter: ObjectInterpreter, eqn, inputs):
+    moved = movement.moved_operands(eqn)
+    for position, value in enumerate(inputs):
+        if position not in moved and is_object(value):
+            raise walk.unknown_primitive(
+                eqn,
+                f"{interpreter.algebra.name}, for an index that depends on the argument,",
+                interpreter.known(),
+                interpreter.algebra.advice,
+            )
+    pools = [interpreter.lifted(inputs[position]).ravel() for position in moved]
+    fill = eqn.params.get("fill_value")
+    pools.append(array_of([interpreter.algebra.number(math.nan if fill is None else fill)], (1,)))
+    pool = np.concatenate(pools)
+    with jax.ensure_compile_time_eval():
+        indices = [np.asarray(index) for index in movement.sources(eqn, inputs)]
+    return [pool[index.ravel()].reshape(index.shape) for index in indices]
+
+
+def _reduce(interpreter, eqn, inputs, fold):
+    (values,) = inputs
+    if not is_object(values):
+        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+    axes = eqn.params["axes"]
+    kept = [axis for axis in range(values.ndim) if axis not in axes]
+    shape = [values.shape[axis] for axis in kept]
+    length = math.prod(values.shape[axis] for axis in axes)
+    rows = values.transpose(*kept, *axes).reshape(math.prod(shape), length)
+    return [_decided(array_of([fold(list(row)) for row in rows], shape))]
+
+
+def _reduction(name: str):
+    def reduction(interpreter, eqn, inputs):
+        return _reduce(interpreter, eqn, inputs, getattr(interpreter.algebra, name))
+
+    return reduction
+
+
+def _logical_reduction(name: str):
+    def reduction(interpreter, eqn, inputs):
+        fold = lambda row: functools.reduce(interpreter.algebra.rules[name], row)
+        return _reduce(interpreter, eqn, inputs, fold)
+
+    return reduction
+
+
+def _cumulative(name: str):
+    def cumulate(interpreter, eqn, inputs):
+        if not is_object(inputs[0]):
+            return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+        values = np.moveaxis(inputs[0], eqn.params["axis"], 0)
+        order = range(len(values))
+        order = order[::-1] if eqn.params["reverse"] else order
+        results, total = np.empty_like(values), None
+        for position in order:
+            row = values[position]
+            total = (
+                row if total is None else elementwise(interpreter.algebra.rules[name], total, row)
+            )
+            results[position] = total
+        return [np.moveaxis(results, 0, eqn.params["axis"])]
+
+    return cumulate
+
+
+def _dot_general(interpreter, eqn, inputs):
+    if not any(map(is_object, inputs)):
+        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+    (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
+    left, left_shape, batch = _as_rows(interpreter.lifted(inputs[0]), left_batch, left_sum)
+    right, right_shape, _ = _as_rows(interpreter.lifted(inputs[1]), right_batch, right_sum)
+    dot = interpreter.algebra.dot
+    products = [
+        dot(list(a), list(b))
+        for rows, columns in zip(left, right, strict=True)
+        for a in rows
+        for b in columns
+    ]
+    return [array_of(products, (*batch, *left_shape, *right_shape))]
+
+
+def _as_rows(values, batch_axes, summed_axes):
+    """Returns values as (batch, free, summed), with the free and the batch shape."""
+    free = [axis for axis in range(values.ndim) if axis not in (*batch_axes, *summed_axes)]
+    groups = [[values.shape[axis] for axis in axes] for axes in (batch_axes, free, summed_axes)]
+    rows = values.transpose(*batch_axes, *free, *summed_axes)
+    return rows.reshape([math.prod(shape) for shape in groups]), groups[1], groups[0]
+
+
+def _select_n(interpreter, eqn, inputs):
+    which, *cases = inputs
+    if not is_object(which) and not any(map(is_object, cases)):
+        return _concrete(eqn, inputs)
+    if not any(map(is_object, cases)) and np.asarray(cases[0]).dtype != bool:
+        raise walk.unknown_primitive(
+            eqn,
+            f"{interpreter.algebra.name}, for an integer that depends on the argument,",
+            interpreter.known(),
+            interpreter.algebra.advice,
+        )
+    select = interpreter.algebra.select
+    return [_decided(elementwise(lambda w, *c: select(w, c), which, *cases))]
+
+
+def _convert(interpreter, eqn, inputs):
+    (values,) = inputs
+    dtype = eqn.params["new_dtype"]
+    if not is_object(values):
+        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+    algebra = interpreter.algebra
+    if jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating):
+        if jnp.issubdtype(dtype, jnp.floating):
+            return [values]
+        integers = elementwise(algebra.integer, values)
+        return [integers.astype(dtype)]
+    cases = algebra.number(0.0), algebra.number(1.0)
+    return [elementwise(lambda condition: algebra.select(condition, cases), values)]
+
+
+def _scan(interpreter, eqn, inputs):
+    def stack(column, variable):
+        if not column:
+            return interpreter.constant(np.zeros(variable.aval.shape, variable.aval.dtype))
+        if any(map(is_object, column)):
+            column = [interpreter.lifted(value) for value in column]
+        return np.stack(column)
+
+    def entry(values, step):
+        taken = values[step]
+        return array_of([taken], ()) if is_object(values) and values.ndim == 1 else taken
+
+    return walk.unrolled_scan(eqn, inputs, interpreter.run, entry, stack)
+
+
+def _cond(interpreter, eqn, inputs):
+    index, *operands = inputs
+    choice = int(interpreter.algebra.decide(index.item() if is_object(index) else index))
+    bodies = walk.branches(eqn)
+    return interpreter.run(bodies[min(max(choice, 0), len(bodies) - 1)], operands)
+
+
+def _while(interpreter, eqn, inputs):
+    loop = walk.while_parts(eqn)
+    start = loop.condition_constants + loop.body_constants
+    tested, used = inputs[: loop.condition_constants], inputs[loop.condition_constants : start]
+    carry = list(inputs[start:])
+    while True:
+        (again,) = interpreter.run(loop.condition, [*tested, *carry])
+        if not interpreter.algebra.decide(again.item() if is_object(again) else again):
+            return carry
+        carry = interpreter.run(loop.body, [*used, *carry])
+
+
+_STRUCTURAL: dict[str, Callable[..., Sequence[Any]]] = {
+    "cond": _cond,
+    "convert_element_type": _convert,
+    "cummax": _cumulative("max"),
+    "cummin": _cumulative("min"),
+    "cumprod": _cumulative("mul"),
+    "cumsum": _cumulative("add"),
+    "dot_general": _dot_general,
+    "reduce_and": _logical_reduction("and"),
+    "reduce_max": _reduction("largest"),
+    "reduce_min": _reduction("smallest"),
+    "reduce_or": _logical_reduction("or"),
+    "reduce_prod": _reduction("product"),
+    "reduce_sum": _reduction("sum"),
+    "scan": _scan,
+    "select_n": _select_n,
+    "while": _while,
+}
