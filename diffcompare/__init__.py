@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcompare.automatic import ForwardMode as ForwardMode
 from diffcompare.automatic import ReverseMode as ReverseMode
+from diffcompare._sparse import SparseJacobian as SparseJacobian
 from diffcompare.custom import differentiable as differentiable
 from diffcompare.method import Method as Method
 from diffcompare.numerical import BackwardDifference as BackwardDifference

@@ -4,6 +4,7 @@ Everything here is derived from what a `Method` provides, and every argument is 
 once, before anything is computed.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffcompare import _arguments, _jacobians
+from diffcompare import _arguments, _jacobians, _sparse
 from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare.method import ColumnMethod, JvpMethod, Method, VjpMethod
 from diffcompare.numerical.host import (
@@ -233,7 +234,13 @@ def vjp(
     return value, pullback
 
 
-def jacobian(fun: Callable, argnums: Argnums = 0, *, method: Method = ReverseMode()) -> Callable:
+def jacobian(
+    fun: Callable,
+    argnums: Argnums = 0,
+    *,
+    method: Method = ReverseMode(),
+    sparsity: Any = None,
+) -> Callable:
     """Returns a function that computes the Jacobian of `fun` by `method`.
 
     The layout is "output x input", as in `jax.jacobian`: where an output has shape `(m,)`
@@ -244,16 +251,21 @@ def jacobian(fun: Callable, argnums: Argnums = 0, *, method: Method = ReverseMod
         argnums: As in `grad`.
         method: How the Jacobian is found: row by row where the method has a pullback,
             column by column where it has slopes.
+        sparsity: A matrix of shape `(outputs, inputs)`, also one of SciPy, that is nonzero
+            where the Jacobian may differ from zero. Columns that meet in no row are then
+            found together. `fun` has to map one array to one array.
 
     Returns:
-        A function of the same arguments as `fun`. It returns a pytree with the structure
+        A function of the same arguments as `fun`. Given a sparsity it returns a
+        `SparseJacobian`; compiled by the caller, rows that have an entry outside the
+        pattern are NaN. Without one it returns a pytree with the structure
         of the output of `fun`; in place of each leaf of shape `out` stands a pytree with
         the structure of the argument, a tuple of such where `argnums` is a sequence,
         whose leaves have shape `(*out, *leaf)` and the dtype of the argument's leaf.
 
     Raises:
         TypeError: An output or an argument to differentiate is not floating point.
-        ValueError: As in `grad`.
+        ValueError: As in `grad`; or the Jacobian has an entry outside the pattern.
 
     Example:
         >>> import jax.numpy as jnp
@@ -264,6 +276,8 @@ def jacobian(fun: Callable, argnums: Argnums = 0, *, method: Method = ReverseMod
         [[3.0, 2.0], [0.0, 1.0], [1.0, 0.0]]
     """
     _arguments.check_method(method)
+    if sparsity is not None:
+        return _sparse_jacobian(fun, argnums, method, _sparse.check_pattern(sparsity))
 
     def compute(split: "_Split"):
         if isinstance(method, VjpMethod):
@@ -317,6 +331,51 @@ def hessian(
     else:
         outer = inner = method
     return jacobian(grad(fun, argnums, method=inner), argnums, method=outer)
+
+
+def _sparse_jacobian(
+    fun: Callable, argnums: Argnums, method: Method, pattern: _sparse.Pattern
+) -> Callable:
+    if not isinstance(argnums, int):
+        raise TypeError(f"jacobian with a sparsity needs one argnum, but got {argnums!r}.")
+
+    def compute(split: "_Split"):
+        (x,) = split.x
+        value = split.by.outline(split.fun, split.x)
+        _arguments.check_outputs("jacobian", fun, value)
+        if not (hasattr(x, "shape") and hasattr(value, "shape")):
+            raise TypeError(
+                "jacobian with a sparsity needs a function from one array to one array, but "
+                f"{_arguments.name_of(fun)} maps {jax.tree.structure(x)} to "
+                f"{jax.tree.structure(value)}."
+            )
+        if isinstance(fun, BlackBox):
+            raise TypeError("jacobian with a sparsity needs a function that JAX can trace.")
+        return _sparse.jacobian_by_colour(method, lambda x: split.fun((x,)), x, pattern)
+
+    both = _differentiated(fun, "jacobian", argnums, method, compute, "Sparse Jacobian")
+
+    @_named_after(fun, "Sparse Jacobian")
+    def sparse_jacobian(*args, **kwargs):
+        found, suspects = both(*args, **kwargs)
+        if _arguments.is_traced(suspects):
+            values = jnp.where(suspects[found.rows], jnp.nan, found.values)
+            return dataclasses.replace(found, values=values)
+        if not suspects.any():
+            return found
+
+        def of_x(x):
+            return fun(*args[:argnums], x, *args[argnums:][1:], **kwargs)
+
+        x = _arguments.to_arrays(args[argnums])
+        row, column = _sparse.outside_entry(method, of_x, x, pattern, suspects)
+        raise ValueError(
+            f"The Jacobian of {_arguments.name_of(fun)} has an entry outside the declared "
+            f"sparsity: output {row} depends on input {column}. Add ({row}, {column}) to the "
+            "pattern."
+        )
+
+    return sparse_jacobian
 
 
 class _Evaluation(NamedTuple):

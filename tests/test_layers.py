@@ -17,6 +17,7 @@ ROOMS = (
     "numerical",
     "symbolic",
     "automatic",
+    "_sparse",
     "operators",
     "custom",
     "exact",
