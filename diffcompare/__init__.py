@@ -24,6 +24,8 @@ from diffcompare.operators import jacobian as jacobian
 from diffcompare.operators import jvp as jvp
 from diffcompare.operators import value_and_grad as value_and_grad
 from diffcompare.operators import vjp as vjp
+from diffcompare.symbolic import Convention as Convention
+from diffcompare.symbolic import Symbolic as Symbolic
 
 if TYPE_CHECKING:
     from diffcompare import learn as learn

@@ -6,27 +6,19 @@ once, before anything is computed.
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from diffcompare import _arguments, _jacobians, _sparse
+from diffcompare import _arguments, _calls, _jacobians, _sparse
+from diffcompare._calls import Argnums
 from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare.method import ColumnMethod, JvpMethod, Method, VjpMethod
-from diffcompare.numerical.host import (
-    TRACING_ERRORS,
-    BlackBox,
-    black_box,
-    host_columns,
-    outline_on_host,
-    value_on_host,
-)
+from diffcompare.numerical.host import BlackBox
 
 PyTree = Any
-Argnums = int | Sequence[int]
 
 
 def grad(
@@ -74,7 +66,7 @@ def grad(
     """
     both = value_and_grad(fun, argnums, has_aux, method=method)
 
-    @_named_after(fun, "Gradient")
+    @_calls.named_after(fun, "Gradient")
     def gradient(*args, **kwargs):
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
@@ -113,7 +105,7 @@ def value_and_grad(
     """
     _arguments.check_method(method)
 
-    def compute(split: "_Split"):
+    def compute(split: _calls.Split):
         x = split.x
         if isinstance(method, VjpMethod):
             value, pullback, *aux = method.vjp(split.fun, x, has_aux=has_aux)
@@ -129,7 +121,9 @@ def value_and_grad(
             )
         return ((value, *aux) if has_aux else value), split.unwrap(grads)
 
-    return _differentiated(fun, "grad", argnums, method, compute, "Value and gradient")
+    return _calls.differentiated_function(
+        fun, "grad", argnums, method, compute, "Value and gradient"
+    )
 
 
 def jvp(
@@ -279,7 +273,7 @@ def jacobian(
     if sparsity is not None:
         return _sparse_jacobian(fun, argnums, method, _sparse.check_pattern(sparsity))
 
-    def compute(split: "_Split"):
+    def compute(split: _calls.Split):
         if isinstance(method, VjpMethod):
             value, rows = _jacobians.rows(method, fun, split.fun, split.x)
         else:
@@ -288,7 +282,7 @@ def jacobian(
             rows = _jacobians.transposed(value, split.x, split.by.columns(split.fun, split.x))
         return jax.tree.map(lambda _, row: split.unwrap(row), value, rows)
 
-    return _differentiated(fun, "jacobian", argnums, method, compute, "Jacobian")
+    return _calls.differentiated_function(fun, "jacobian", argnums, method, compute, "Jacobian")
 
 
 def hessian(
@@ -339,7 +333,7 @@ def _sparse_jacobian(
     if not isinstance(argnums, int):
         raise TypeError(f"jacobian with a sparsity needs one argnum, but got {argnums!r}.")
 
-    def compute(split: "_Split"):
+    def compute(split: _calls.Split):
         (x,) = split.x
         value = split.by.outline(split.fun, split.x)
         _arguments.check_outputs("jacobian", fun, value)
@@ -353,9 +347,11 @@ def _sparse_jacobian(
             raise TypeError("jacobian with a sparsity needs a function that JAX can trace.")
         return _sparse.jacobian_by_colour(method, lambda x: split.fun((x,)), x, pattern)
 
-    both = _differentiated(fun, "jacobian", argnums, method, compute, "Sparse Jacobian")
+    both = _calls.differentiated_function(
+        fun, "jacobian", argnums, method, compute, "Sparse Jacobian"
+    )
 
-    @_named_after(fun, "Sparse Jacobian")
+    @_calls.named_after(fun, "Sparse Jacobian")
     def sparse_jacobian(*args, **kwargs):
         found, suspects = both(*args, **kwargs)
         if _arguments.is_traced(suspects):
@@ -378,96 +374,5 @@ def _sparse_jacobian(
     return sparse_jacobian
 
 
-class _Evaluation(NamedTuple):
-    """How a function of one pytree `x` is evaluated: each takes the function and `x`."""
-
-    value: Callable  # returns the value
-    outline: Callable  # returns something with the structure, shapes and dtypes of the value
-    columns: Callable  # returns what `ColumnMethod.columns` does
-
-
-class _Split(NamedTuple):
-    """The arguments of a call, with what is differentiated apart from the rest."""
-
-    fun: Callable  # of the tuple `x` alone
-    x: tuple[PyTree, ...]
-    unwrap: Callable  # from a tuple like `x` to what the caller expects
-    by: _Evaluation
-
-
-def _differentiated(
-    fun: Callable, name: str, argnums: Argnums, method: Method, compute: Callable, what: str
-) -> Callable:
-    """Returns `compute` as a function of the arguments of `fun`, which checks them."""
-    positions, is_single = _arguments.check_argnums(argnums)
-    unwrap = operator.itemgetter(0) if is_single else tuple
-    if isinstance(fun, BlackBox) and not isinstance(method, ColumnMethod):
-        raise TypeError(
-            f"{type(method).__name__} needs a function that JAX can trace, but {fun.__name__} is "
-            "a black box. Use a finite difference, such as CentralDifference()."
-        )
-    traced = _Evaluation(
-        lambda fun, x: fun(x), jax.eval_shape, functools.partial(_jacobians.columns, method)
-    )
-
-    def run(args, kwargs, by=traced):
-        x = tuple(args[position] for position in positions)
-
-        def of_x(x):
-            filled = list(args)
-            for position, argument in zip(positions, x, strict=True):
-                filled[position] = argument
-            return fun(*filled, **kwargs)
-
-        return compute(_Split(of_x, x, unwrap, by))
-
-    def run_on_host(args, kwargs):
-        box = fun if isinstance(fun, BlackBox) else black_box(fun)
-        assert isinstance(method, ColumnMethod)
-        columns = functools.partial(host_columns, method, box)
-        return run(args, kwargs, _Evaluation(value_on_host, outline_on_host, columns))
-
-    run_compiled = _arguments.compiled(run)
-
-    @_named_after(fun, what)
-    def differentiated(*given, **kwargs):
-        args = list(given)
-        _arguments.check_positions(name, fun, positions, len(args))
-        convert = _arguments.to_numpy if isinstance(fun, BlackBox) else _arguments.to_arrays
-        for position in positions:
-            args[position] = convert(args[position])
-            _arguments.check_floating(name, args[position], f"argument {position}")
-            if isinstance(method, ColumnMethod):
-                method.check(args[position])
-        if not isinstance(method, ColumnMethod):
-            return run(args, kwargs)
-        if isinstance(fun, BlackBox):
-            return run_on_host(args, kwargs)
-        # What Python code decides by the value of another argument can be traced, but not
-        # compiled for all values; what it decides by that of x can only be evaluated.
-        for attempt in (run_compiled, run):
-            try:
-                return attempt(args, kwargs)
-            except TRACING_ERRORS:
-                if _arguments.is_traced((args, kwargs)):
-                    raise
-        host_args = list(given)
-        for position in positions:
-            host_args[position] = _arguments.to_numpy(host_args[position])
-        return run_on_host(host_args, kwargs)
-
-    return differentiated
-
-
 def _first(fun: Callable) -> Callable:
     return lambda x: fun(x)[0]
-
-
-def _named_after(fun: Callable, what: str) -> Callable:
-    def wrap(wrapper):
-        wrapper.__name__ = f"{what.lower().replace(' ', '_')}_of_{_arguments.name_of(fun)}"
-        wrapper.__doc__ = f"{what} of {_arguments.name_of(fun)}, with the same arguments."
-        wrapper.__wrapped__ = fun
-        return wrapper
-
-    return wrap

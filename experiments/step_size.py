@@ -198,7 +198,7 @@ def _panel(config: Config, network: Network, dtype: str, steps: np.ndarray) -> P
         eps = float(jnp.finfo(dtype).eps)
         rounding = NOISE[name] * eps * abs(value) * np.sqrt(reference[0].size) / steps / size
         curves.append(_curve(name, steps, found, reference, layer_of, truncation, rounding, kink))
-    return Panel(network, dtype, kink, error(dc.ReverseMode()), float("nan"), curves)
+    return Panel(network, dtype, kink, error(dc.ReverseMode()), error(dc.Symbolic()), curves)
 
 
 def _curve(name, steps, found, reference, layer_of, truncation, rounding, first_kink) -> Curve:

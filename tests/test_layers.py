@@ -17,6 +17,7 @@ ROOMS = (
     "numerical",
     "symbolic",
     "automatic",
+    "_calls",
     "_sparse",
     "operators",
     "custom",

@@ -270,7 +270,8 @@ def test_scalar_example_of_the_lecture_is_exact_by_differences_too(row):
 
 
 @pytest.mark.parametrize(
-    "method", [dc.CentralDifference(step=2.0**-3), dc.ForwardMode(), dc.ReverseMode()]
+    "method",
+    [dc.CentralDifference(step=2.0**-3), dc.Symbolic(), dc.ForwardMode(), dc.ReverseMode()],
 )
 def test_scalar_example_of_the_lecture_is_80_and_40(method):
     """Lecture row 31; w1 = 1 and y = 2 are a reconstruction."""
