@@ -1,0 +1,4 @@
+"""Symbolic differentiation. SymPy is loaded when a derivative is first derived."""
+
+from diffcompare.symbolic.convention import Convention as Convention
+from diffcompare.symbolic.method import Symbolic as Symbolic

@@ -1,0 +1,113 @@
+"""Symbolic differentiation as a method."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from diffcompare.method import JvpMethod, VjpMethod
+from diffcompare.symbolic.convention import Convention
+
+Route = Literal["auto", "program", "expression", "matrix"]
+_ROUTES = ("auto", "program", "expression")
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Symbolic(JvpMethod, VjpMethod):
+    """Symbolic differentiation: SymPy derives, JAX evaluates.
+
+    The function is traced, every operation becomes an expression, and the rules of
+    calculus are applied to expressions, not to numbers. What comes out is a program for
+    the derivative, exact up to rounding, which runs under `jax.jit` and `jax.vmap`. It is
+    derived when the function is traced: at each call, or once for each shape under
+    `jax.jit`. Arrays that the function closes over are inputs of the derivative, so they
+    may be traced.
+
+    Custom derivative rules are not consulted, since the body of the function is derived.
+    Known ones (`jax.nn.relu`, `jax.nn.relu6`, `jnp.logaddexp`) are differentiated as the
+    functions that they are.
+
+    Attributes:
+        route: How the derivative is written. "program" has one symbol for each operation
+            and applies the chain rule to one after the other; it is as long as the
+            function. "expression" writes every entry of the result as one formula in the
+            entries of the argument, as a textbook would, and swells; it is refused
+            beyond 100,000 operations. "auto" takes "program".
+        convention: What the derivative is at a kink; None is `Convention.jax()`.
+
+    Raises:
+        ValueError: There is no such route.
+        NotImplementedError: The route is "matrix", which does not exist yet, or an
+            expression is beyond its budget.
+        UnknownPrimitiveError: The function has an operation that no rule is known for. It
+            is a `NotImplementedError` that names the primitive and where it was used.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import diffcompare as dc
+        >>> loss = lambda w: jnp.square(w[1] * jnp.maximum(0, 5 * w[0]) - 2) / 2
+        >>> dc.grad(loss, method=dc.Symbolic())(jnp.array([1.0, 2.0])).tolist()
+        [80.0, 40.0]
+
+    References:
+        Laue, "On the equivalence of automatic and symbolic differentiation", 2019,
+        arXiv:1904.02990.
+    """
+
+    route: Route = "auto"
+    convention: Convention | None = None
+
+    def __post_init__(self):
+        if self.route == "matrix":
+            raise NotImplementedError(
+                "Symbolic(route='matrix') does not exist yet. Use route='program', which takes "
+                "any shape, or route='expression' for the formula of a small function."
+            )
+        if self.route not in _ROUTES:
+            raise ValueError(
+                f"route must be one of {', '.join(map(repr, _ROUTES))}, but it is {self.route!r}."
+            )
+        if not isinstance(self.convention, Convention | None):
+            raise TypeError(
+                "convention must be a Convention, such as Convention.jax() or "
+                f"Convention.lecture(), but it is {self.convention!r}."
+            )
+
+    def vjp(self, fun, x, *, has_aux=False):
+        traced, outputs, _, pull = self._derived(fun, x, has_aux)
+        value = traced.value(outputs)
+
+        def pullback(weights):
+            gradients = pull(jax.tree.leaves(weights))
+            return jax.tree.unflatten(traced.inputs, gradients)
+
+        return (value, pullback, traced.auxiliary(outputs)) if has_aux else (value, pullback)
+
+    def jvp(self, fun, x, v):
+        traced, outputs, push, _ = self._derived(fun, x)
+        return traced.value(outputs), traced.value(push(jax.tree.leaves(v)))
+
+    def _derived(self, fun, x, has_aux=False):
+        """Returns the trace, the outputs, and how slopes and weights cross the function."""
+        # SymPy is loaded here: importing the package must not.
+        from diffcompare.symbolic import expression, program
+        from diffcompare.symbolic.trace import trace
+
+        traced = trace(fun, x, has_aux)
+        convention = self.convention or Convention.jax()
+        if self.route == "expression":
+            jacobian = expression.derive(traced.jaxpr, sum(traced.is_active), convention)
+            values = jacobian.run(traced.constants, traced.leaves)
+            return traced, values.outputs, values.push, values.pull
+        derived = program.derive(traced.jaxpr, [True] * len(traced.leaves), convention)
+        env = derived.run(traced.constants, traced.leaves)
+        outputs = derived.values(env)
+        aux = [None] * (len(outputs) - sum(traced.is_active))
+        return (
+            traced,
+            [jnp.asarray(output) for output in outputs],
+            lambda tangents: derived.push(env, tangents),
+            lambda weights: derived.pull(env, [*weights, *aux]),
+        )

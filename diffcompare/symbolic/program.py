@@ -1,0 +1,188 @@
+"""The derivative as a program: one symbol for each operation, one rule for each derivative.
+
+The program is derived from the jaxpr without a value being known. Every operation that
+depends on the argument gets a rule that carries derivatives across it; see `rules`. The
+chain rule is then applied operation by operation: forward for a slope, in reverse for a
+gradient. An operation on arrays stays one operation, so the length of the program is that
+of the function, whatever the shapes.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, JaxprEqn
+
+from diffcompare._jaxpr import walk
+from diffcompare.symbolic import control, operations, rules
+from diffcompare.symbolic.convention import Convention
+
+Array = Any
+
+# How messages call this route, and what they advise.
+READER = "Symbolic(route='program')"
+ADVICE = "Use a numerical method such as CentralDifference(), or ReverseMode()."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """A symbol for an array of the program. No two nodes are equal, whatever they look like."""
+
+    aval: Any  # shape and dtype
+    is_active: bool = False  # whether it depends on the argument, and so has a derivative
+    constant: Any = None  # the value, where it is known
+
+
+class Operation(NamedTuple):
+    """One step of a program. Without a rule, nothing that is differentiated depends on it."""
+
+    eqn: JaxprEqn
+    rule: rules.Rule | None
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+
+Env = dict[Node, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function of arrays, and the derivative of every operation in it."""
+
+    constants: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[Node, ...]
+
+    def run(self, constants: Sequence[Array], inputs: Sequence[Array]) -> Env:
+        """Returns the value of every node."""
+        env: Env = dict(zip([*self.constants, *self.inputs], [*constants, *inputs], strict=True))
+        for eqn, _, ins, outs in self.operations:
+            env.update(zip(outs, rules.apply(eqn, _read(env, ins)), strict=True))
+        return env
+
+    def values(self, env: Env) -> list[Array]:
+        """Returns the outputs."""
+        return _read(env, self.outputs)
+
+    def push(self, env: Env, tangents: Sequence[Array | None]) -> list[Array]:
+        """Returns the slopes of the outputs, from those of the inputs."""
+        slopes: Env = {
+            node: tangent
+            for node, tangent in zip(self.inputs, tangents, strict=True)
+            if node.is_active and tangent is not None
+        }
+        for _, rule, ins, outs in self.operations:
+            into = [slopes.get(node) for node in ins]
+            if rule is None or all(tangent is None for tangent in into):
+                continue
+            found = rule.push(_read(env, ins), _read(env, outs), into)
+            slopes.update({n: t for n, t in zip(outs, found, strict=True) if t is not None})
+        return [slopes[n] if n in slopes else _zeros(n) for n in self.outputs]
+
+    def pull(self, env: Env, weights: Sequence[Array | None]) -> list[Array]:
+        """Returns the gradients by the inputs of the weighted sum of the outputs.
+
+        Inputs that are not active get zeros.
+        """
+        gradients: Env = {}
+        for node, weight in zip(self.outputs, weights, strict=True):
+            _accumulate(gradients, node, weight)
+        for _, rule, ins, outs in reversed(self.operations):
+            arrived = [gradients.pop(node, None) for node in outs]
+            if rule is None or all(weight is None for weight in arrived):
+                continue
+            parts = rule.pull(_read(env, ins), _read(env, outs), arrived)
+            for node, part in zip(ins, parts, strict=True):
+                _accumulate(gradients, node, part)
+        return [gradients[n] if n in gradients else _zeros(n) for n in self.inputs]
+
+
+def derive(jaxpr: ClosedJaxpr, is_active: Sequence[bool], convention: Convention) -> Program:
+    """Returns the program of a jaxpr, with the derivative of every operation.
+
+    Args:
+        jaxpr: The function. What it closes over becomes an input.
+        is_active: Of each input, whether to differentiate by it.
+        convention: What the derivative is at a kink.
+
+    Raises:
+        UnknownPrimitiveError: The outputs depend on the inputs through a primitive that
+            has no rule.
+    """
+    inner = jaxpr.jaxpr
+    constants = tuple(Node(variable.aval) for variable in inner.constvars)
+    inputs = tuple(
+        Node(variable.aval, active and rules.is_floating(variable.aval))
+        for variable, active in zip(inner.invars, is_active, strict=True)
+    )
+    builder = _Builder(convention)
+    outputs = tuple(walk.walk(jaxpr, builder, inputs, constants))
+    return Program(constants, inputs, tuple(builder.operations), outputs)
+
+
+class _Builder(walk.Interpreter[Node]):
+    """Writes down every equation, with its rule."""
+
+    def __init__(self, convention: Convention):
+        self.convention = convention
+        self.operations: list[Operation] = []
+
+    def constant(self, value):
+        return Node(value, constant=value)
+
+    def call(self, eqn, body, inputs):
+        name = operations.known_call(eqn.primitive.name, body)
+        if name is None or not any(node.is_active for node in inputs):
+            return None
+        return self._record(eqn, name, inputs)
+
+    def equation(self, eqn, inputs):
+        name = eqn.primitive.name
+        if name in rules.EXPANSIONS and any(node.is_active for node in inputs):
+            operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+            expanded = jax.make_jaxpr(rules.EXPANSIONS[name](eqn))(*operands)
+            return walk.walk(expanded, self, inputs)
+        return self._record(eqn, name, inputs)
+
+    def _record(self, eqn, name, inputs):
+        rule, flags = None, [False] * len(eqn.outvars)
+        is_differentiated = any(node.is_active for node in inputs) and any(
+            rules.is_floating(variable.aval) for variable in eqn.outvars
+        )
+        if is_differentiated:
+            rule, flags = self._rule(eqn, name, inputs)
+        outputs = tuple(
+            Node(variable.aval, flag and rules.is_floating(variable.aval))
+            for variable, flag in zip(eqn.outvars, flags, strict=True)
+        )
+        self.operations.append(Operation(eqn, rule, tuple(inputs), outputs))
+        return outputs
+
+    def _rule(self, eqn, name, inputs):
+        active = [node.is_active for node in inputs]
+        derived = control.find(
+            eqn, name, active, lambda body, flags: derive(body, flags, self.convention)
+        )
+        if derived is not None:
+            return derived
+        constants = [node.constant for node in inputs]
+        rule = rules.find(eqn, name, active, constants, self.convention)
+        if rule is None:
+            raise walk.unknown_primitive(eqn, READER, rules.known(), ADVICE)
+        return (None if rule.is_zero else rule), [not rule.is_zero] * len(eqn.outvars)
+
+
+def _read(env: Env, nodes: Sequence[Node]) -> list[Array]:
+    return [env[node] if node.constant is None else node.constant for node in nodes]
+
+
+def _accumulate(gradients: Env, node: Node, part: Array | None) -> None:
+    if node.is_active and part is not None:
+        gradients[node] = gradients[node] + part if node in gradients else part
+
+
+def _zeros(node: Node) -> Array | None:
+    return jnp.zeros(node.aval.shape, node.aval.dtype) if rules.is_floating(node.aval) else None
