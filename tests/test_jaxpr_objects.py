@@ -88,6 +88,7 @@ FUNCTIONS = {
     "clip": lambda x: jnp.clip(x, -1, 1),
     "trace": lambda x: jnp.trace(x),
     "identity matrix": lambda x: x @ jnp.eye(3),
+    "integer of a condition": lambda x: jax.lax.select_n((x > 0).astype(int), x, 2 * x),
     "integers beside": lambda x: x * jnp.arange(3).astype(x.dtype)[None, :],
     "comparison as number": lambda x: (x > 0).astype(x.dtype),
     "rounding to an integer": lambda x: jnp.sum(x.astype(int)),

@@ -5,7 +5,8 @@ the computation - broadcasting, contraction, reduction, movement, loops - is the
 stands here once. An `Algebra` says what elements are and has one row for each primitive
 that works entry by entry.
 
-Integers, booleans and random keys stay concrete, and are computed by JAX.
+Integers, booleans and random keys stay concrete, and are computed by JAX, unless they depend
+on a condition that the algebra cannot decide.
 """
 
 import abc
@@ -120,7 +121,7 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
             return _move(self, eqn, inputs)
         if name in movement.IDENTITIES:
             return inputs
-        if name in self.algebra.rules:
+        if name in self.algebra.rules and not _is_integer_division(eqn):
             return [_decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))]
         if name == "debug_callback":
             return []
@@ -154,7 +155,9 @@ def is_object(value: Any) -> bool:
 
 def elementwise(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
     """Returns an array of objects: `function` of the entries of arrays, broadcast together."""
-    result = np.frompyfunc(function, len(arrays), 1)(*arrays)
+    # NumPy watches the processor's flags, and would warn of a NaN that is meant.
+    with np.errstate(all="ignore"):
+        result = np.frompyfunc(function, len(arrays), 1)(*arrays)
     return result if isinstance(result, np.ndarray) else array_of([result], ())
 
 
@@ -175,6 +178,12 @@ def _decided(values: np.ndarray) -> np.ndarray:
     if values.size and all(isinstance(value, bool | np.bool_) for value in values.flat):
         return values.astype(bool)
     return values
+
+
+def _is_integer_division(eqn: Any) -> bool:
+    """Returns whether the rule for numbers would be wrong: integers made of open conditions."""
+    names = ("and", "div", "not", "or", "rem", "sign", "xor")
+    return eqn.primitive.name in names and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.integer)
 
 
 def _concrete(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -299,6 +308,8 @@ def _convert(interpreter, eqn, inputs):
             return [values]
         integers = elementwise(algebra.integer, values)
         return [integers.astype(dtype)]
+    if eqn.invars[0].aval.dtype != bool:
+        return [values]
     cases = algebra.number(0.0), algebra.number(1.0)
     return [elementwise(lambda condition: algebra.select(condition, cases), values)]
 

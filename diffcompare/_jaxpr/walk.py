@@ -32,7 +32,29 @@ CALLS = {
 
 
 class UnknownPrimitiveError(NotImplementedError):
-    """An equation of a traced function has a primitive for which there is no rule."""
+    """An equation of a traced function has a primitive for which there is no rule.
+
+    Attributes:
+        reader: Who has no rule.
+        primitive: The name of the primitive.
+        advice: What to do.
+        known: The names of primitives that have rules.
+        place: The user's line that led to it, or an empty string.
+    """
+
+    def __init__(
+        self, reader: str, primitive: str, advice: str, known: tuple[str, ...], place: str = ""
+    ):
+        super().__init__(reader, primitive, advice, known, place)
+        self.reader, self.primitive, self.advice = reader, primitive, advice
+        self.known, self.place = known, place
+
+    def __str__(self) -> str:
+        where = f", met at {self.place}" if self.place else ""
+        return (
+            f"{self.reader} has no rule for the primitive '{self.primitive}'{where}. "
+            f"{self.advice} It knows: {', '.join(self.known)}."
+        )
 
 
 class Interpreter(abc.ABC, Generic[Value]):
@@ -97,7 +119,8 @@ def walk(
 
     def read(atom: Any) -> Value:
         if isinstance(atom, Literal):
-            return interpreter.constant(np.asarray(atom.val, atom.aval.dtype))
+            aval: Any = atom.aval
+            return interpreter.constant(np.asarray(atom.val, aval.dtype))
         return environment[atom]
 
     for eqn, last_used in _live_equations(inner):
@@ -138,11 +161,8 @@ def unknown_primitive(
     eqn: JaxprEqn, reader: str, known: Iterable[str], advice: str
 ) -> UnknownPrimitiveError:
     """Returns the error for a primitive without a rule, with the user's line where it arose."""
-    place = source_info_util.summarize(eqn.source_info)
-    where = f", met at {place}" if place and place != "<unknown>" else ""
     return UnknownPrimitiveError(
-        f"{reader} has no rule for the primitive '{eqn.primitive.name}'{where}. {advice} "
-        f"It knows: {', '.join(sorted(known))}."
+        reader, eqn.primitive.name, advice, tuple(sorted(known)), _place(eqn)
     )
 
 
@@ -236,7 +256,20 @@ def _interpret(eqn: JaxprEqn, interpreter: Interpreter[Value], inputs: list[Valu
     if body is None:
         return interpreter.equation(eqn, inputs)
     outputs = interpreter.call(eqn, body, inputs)
-    return walk(body, interpreter, inputs) if outputs is None else outputs
+    if outputs is not None:
+        return outputs
+    try:
+        return walk(body, interpreter, inputs)
+    except UnknownPrimitiveError as error:
+        # The body of a function that is compiled once does not know who calls it.
+        error.place = error.place or _place(eqn)
+        raise
+
+
+def _place(eqn: JaxprEqn) -> str:
+    """Returns the user's line that an equation comes from, or an empty string."""
+    place = source_info_util.summarize(eqn.source_info)
+    return "" if place == "<unknown>" else place
 
 
 def _live_equations(jaxpr: Jaxpr) -> list[tuple[JaxprEqn, list[Var]]]:
