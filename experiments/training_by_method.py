@@ -3,6 +3,9 @@
 Lecture row 26: the numerical gradient is easy and not very accurate; row 28: backpropagation is
 efficient; row 36: the training loop. Every run starts from the same weights and sees the same
 batches in the same order; only the gradient differs.
+
+How much a gradient of mostly noise costs depends on luck. With h = 1e-6 in float32 the loss ended
+between 0.98 and 1.5 times that of backpropagation, on three seeds and two versions of JAX.
 """
 
 import dataclasses
@@ -23,7 +26,7 @@ from experiments._runner import run_module as main
 CLAIM = (
     "Training needs a gradient that points the right way: differences with a suitable step train "
     "as well as backpropagation, from hundreds of evaluations for each of its two passes; with "
-    "h = 1e-6 in float32 they point elsewhere, and training falls behind."
+    "h = 1e-6 in float32 the gradient is tens of degrees off, and training takes another course."
 )
 ENABLE_X64 = True
 
