@@ -236,6 +236,9 @@ _RULES: Mapping[type, Callable[..., Any]] = {
     f.log1p: jnp.log1p,
     f.expm1: jnp.expm1,
     f.logaddexp: jnp.logaddexp,
+    f.logaddexp2: jnp.logaddexp2,
+    f.xlogy: jax.scipy.special.xlogy,
+    f.xlog1py: jax.scipy.special.xlog1py,
     f.cbrt: jnp.cbrt,
     f.power: lambda a, b: lax.pow(*jnp.broadcast_arrays(a, b)),
 }

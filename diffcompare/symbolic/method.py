@@ -26,8 +26,8 @@ class Symbolic(JvpMethod, VjpMethod):
     may be traced.
 
     Custom derivative rules are not consulted, since the body of the function is derived.
-    Known ones (`jax.nn.relu`, `jax.nn.relu6`, `jnp.logaddexp`) are differentiated as the
-    functions that they are.
+    Known ones (`relu`, `relu6`, `logaddexp`, `logaddexp2`, `xlogy`, `xlog1py`) are
+    differentiated as the functions that they are.
 
     Attributes:
         route: How the derivative is written. "program" has one symbol for each operation

@@ -66,6 +66,9 @@ _SMOOTH = {
     "tanh": f.tanh,
     "logistic": f.logistic,
     "logaddexp": f.logaddexp,
+    "logaddexp2": f.logaddexp2,
+    "xlogy": f.xlogy,
+    "xlog1py": f.xlog1py,
     "sin": sympy.sin,
     "cos": sympy.cos,
     "tan": sympy.tan,
@@ -117,17 +120,23 @@ def elementwise(convention: Convention) -> Mapping[str, Callable[..., Any]]:
     return MappingProxyType({**_SMOOTH, **kinked})
 
 
-# The custom rules of JAX that are known by name: their bodies have a kink, or a rounding, that
-# the function has not. The primitives of the body tell them from a user's function of that name.
+# The custom rules of JAX that are known by name: their bodies have a kink, or a case apart, that
+# the function has not. The primitives of the body tell them from a user's function of that name;
+# JAX 0.12 asks of more than one argument whether it is 0.
 _KNOWN_CALLS = {
-    "relu": ("max",),
-    "relu6": ("max", "min"),
-    "logaddexp": ("max", "sub", "ne", "add", "abs", "neg", "exp", "log1p", "add", "select_n"),
+    "relu": "max",
+    "relu6": "max min",
+    "logaddexp": "max sub ne add abs neg exp log1p add select_n",
+    "logaddexp2": "max sub ne add abs neg exp2 log1p mul add select_n",
+    "xlogy": "ne log mul broadcast_in_dim select_n",
+    "xlog1py": "ne log1p mul broadcast_in_dim select_n",
 }
 
 
 def known_call(primitive: str, body: ClosedJaxpr) -> str | None:
     """Returns the row of `elementwise` for a call with a known custom rule, if it is one."""
     name = walk.call_name(body)
-    is_known = primitive == "custom_jvp_call" and _KNOWN_CALLS.get(name) == walk.primitives(body)
-    return name if is_known else None
+    if primitive != "custom_jvp_call" or name not in _KNOWN_CALLS:
+        return None
+    found = " ".join(walk.primitives(body)).replace("ne ne or", "ne")
+    return name if found == _KNOWN_CALLS[name] else None

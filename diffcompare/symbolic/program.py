@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from diffcompare._jaxpr import walk
@@ -33,6 +34,7 @@ class Node:
     aval: Any  # shape and dtype
     is_active: bool = False  # whether it depends on the argument, and so has a derivative
     constant: Any = None  # the value, where it is known
+    number: float | None = None  # the one value of all entries, where there is one and it is known
 
 
 class Operation(NamedTuple):
@@ -131,7 +133,8 @@ class _Builder(walk.Interpreter[Node]):
         self.operations: list[Operation] = []
 
     def constant(self, value):
-        return Node(value, constant=value)
+        is_number = jnp.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.number)
+        return Node(value, constant=value, number=_number(value) if is_number else None)
 
     def call(self, eqn, body, inputs):
         name = operations.known_call(eqn.primitive.name, body)
@@ -149,13 +152,21 @@ class _Builder(walk.Interpreter[Node]):
 
     def _record(self, eqn, name, inputs):
         rule, flags = None, [False] * len(eqn.outvars)
-        is_differentiated = any(node.is_active for node in inputs) and any(
+        is_active = any(node.is_active for node in inputs)
+        if is_active and any(_is_complex(variable.aval) for variable in eqn.outvars):
+            reader = f"{READER}, for complex numbers,"
+            raise walk.unknown_primitive(eqn, reader, rules.known(), ADVICE)
+        is_differentiated = is_active and any(
             rules.is_floating(variable.aval) for variable in eqn.outvars
         )
         if is_differentiated:
             rule, flags = self._rule(eqn, name, inputs)
+        if name in _FILLS and inputs[0].number is not None:
+            number = _number(np.asarray(inputs[0].number, eqn.outvars[0].aval.dtype))
+        else:
+            number = None
         outputs = tuple(
-            Node(variable.aval, flag and rules.is_floating(variable.aval))
+            Node(variable.aval, flag and rules.is_floating(variable.aval), number=number)
             for variable, flag in zip(eqn.outvars, flags, strict=True)
         )
         self.operations.append(Operation(eqn, rule, tuple(inputs), outputs))
@@ -168,11 +179,25 @@ class _Builder(walk.Interpreter[Node]):
         )
         if derived is not None:
             return derived
-        constants = [node.constant for node in inputs]
-        rule = rules.find(eqn, name, active, constants, self.convention)
+        numbers = [node.number for node in inputs]
+        rule = rules.find(eqn, name, active, numbers, self.convention)
         if rule is None:
             raise walk.unknown_primitive(eqn, READER, rules.known(), ADVICE)
         return (None if rule.is_zero else rule), [not rule.is_zero] * len(eqn.outvars)
+
+
+# Primitives of which the output has one value in all entries where the input has.
+_FILLS = ("broadcast_in_dim", "convert_element_type")
+
+
+def _is_complex(aval: Any) -> bool:
+    return jnp.issubdtype(aval.dtype, jnp.complexfloating)
+
+
+def _number(value: Any) -> float | None:
+    """Returns a scalar as a float, where that is exact."""
+    number = np.asarray(value).item()
+    return float(number) if isinstance(number, float) or abs(number) < 2**53 else None
 
 
 def _read(env: Env, nodes: Sequence[Node]) -> list[Array]:

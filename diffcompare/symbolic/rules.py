@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import sympy
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxpr_as_fun
@@ -49,7 +48,7 @@ def find(
     eqn: JaxprEqn,
     name: str,
     active: Sequence[bool],
-    constants: Sequence[Any],
+    numbers: Sequence[float | None],
     convention: Convention,
 ) -> Rule | None:
     """Returns the rule of an equation that is not control flow, and None where there is none.
@@ -58,13 +57,13 @@ def find(
         eqn: The equation.
         name: Its primitive, or the name of a known custom rule that it calls.
         active: Of each input, whether a derivative arrives through it.
-        constants: The value of each input that is a known scalar, and None.
+        numbers: Of each input the one value that all its entries are known to have, or None.
         convention: What the derivative is at a kink.
     """
     if name in operations.elementwise(convention):
         params = tuple((key, eqn.params[key]) for key in objects.PARAMETERS.get(name, ()))
-        numbers = tuple(_literal(constant) for constant in constants)
-        symbols, partials = _differentiated(name, params, numbers, tuple(active), convention)
+        literals = tuple(_literal(name, number) for number in numbers)
+        symbols, partials = _differentiated(name, params, literals, tuple(active), convention)
         return Pointwise(symbols, partials)
     if name in transposes.LINEAR:
         operands, transpose = transposes.LINEAR[name]
@@ -160,10 +159,12 @@ def _differentiated(name, params, numbers, active, convention):
     return (*operands, output), tuple(map(partial, operands, active))
 
 
-def _literal(constant: Any) -> sympy.Expr | None:
-    if constant is None or np.ndim(constant) or not np.isfinite(np.float64(constant)):
+def _literal(name: str, number: float | None) -> sympy.Expr | None:
+    # SymPy simplifies by a literal 0, 0 / x to 0, where floating point has a NaN at x = 0. Only
+    # a maximum has to know that it is one.
+    if number is None or not math.isfinite(number) or (number == 0 and name != "max"):
         return None
-    return operations.exact(float(constant))
+    return operations.exact(number)
 
 
 def _sum_to(array: Array, shape: tuple[int, ...]) -> Array:
