@@ -7,9 +7,9 @@ when it is first used, so that importing the package costs hardly more than impo
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from diffcompare._sparse import SparseJacobian as SparseJacobian
 from diffcompare.automatic import ForwardMode as ForwardMode
 from diffcompare.automatic import ReverseMode as ReverseMode
-from diffcompare._sparse import SparseJacobian as SparseJacobian
 from diffcompare.custom import differentiable as differentiable
 from diffcompare.method import Method as Method
 from diffcompare.numerical import BackwardDifference as BackwardDifference

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from diffcompare import learn
-from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare._progress import progress
+from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare.numerical import CentralDifference
 
 MNIST = pathlib.Path(__file__).parents[2] / "shared" / "data" / "mnist"

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from diffcompare._progress import progress
 from diffcompare.automatic.mode import ReverseMode
 from diffcompare.learn.errors import DivergenceError
-from diffcompare._progress import progress
 from diffcompare.method import Method
 from diffcompare.operators import value_and_grad
 
