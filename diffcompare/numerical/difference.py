@@ -8,17 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from diffcompare import _tree
 from diffcompare.method import ColumnMethod
+from diffcompare.numerical import plans
 from diffcompare.numerical import step as steps
+from diffcompare.numerical.blocks import map_blocks
+from diffcompare.numerical.plans import Strategy
 
 PyTree = Any
-
-# How many bytes of perturbed copies are in flight at once. On a CPU they should stay in
-# the second-level cache, and batches beyond 16 gain nothing; an accelerator wants to be filled.
-_CPU_BYTES, _CPU_BATCH = 2**20, 16
-_ACCELERATOR_BYTES, _ACCELERATOR_BATCH = 2**28, 4096
 
 
 class Difference(ColumnMethod):
@@ -30,6 +29,8 @@ class Difference(ColumnMethod):
 
     step: steps.Step
     batch: int | None
+    evaluation: Strategy
+    mesh: Mesh | None
 
     @property
     @abc.abstractmethod
@@ -91,38 +92,40 @@ class Difference(ColumnMethod):
         return jax.tree.map(lambda y: y[0], values), jax.tree.map(slope, values)
 
     def columns(self, fun: Callable, x: PyTree) -> PyTree:
-        columns = [
-            self._columns_of_leaf(of_leaf, leaf)
-            for leaf, of_leaf in _tree.functions_of_leaves(fun, x)
+        leaves, treedef = jax.tree.flatten(x)
+        points = sum(offset != 0 for offset in self._offsets())
+        found = list(plans.of_leaves(fun, x, self.evaluation, points, self.batch))
+        parts = [
+            (self._slopes(plan, leaf), plan.blocks)
+            for plan, leaf in zip(found, leaves, strict=True)
+            if plan is not None
         ]
-        return jax.tree.unflatten(jax.tree.structure(x), columns)
+        columns = iter(map_blocks(parts, self.mesh))
+        return jax.tree.unflatten(
+            treedef, [_nothing(fun, x) if plan is None else next(columns) for plan in found]
+        )
 
-    def _columns_of_leaf(self, fun: Callable, leaf: jax.Array) -> PyTree:
-        if leaf.size == 0:
-            return jax.tree.map(
-                lambda out: jnp.zeros((0, *out.shape), out.dtype), jax.eval_shape(fun, leaf)
-            )
+    def _slopes(self, plan: plans.Plan, leaf: jax.Array) -> Callable:
+        """Returns the slopes by some entries of a leaf as a function of their positions."""
         entries = leaf.reshape(-1)
         entry_steps = steps.entry_steps(self.step, leaf, self.accuracy).reshape(-1)
-        positions = _tree.positions(leaf)
         offsets = self._offsets()
         moving = [offset for offset in offsets if offset != 0]
 
-        def at(index, value):
-            return fun(jnp.where(positions == index, value, leaf))
-
-        def slopes(indices):
-            x, h = entries[indices], entry_steps[indices]
+        def slopes(positions):
+            x, h = entries[positions], entry_steps[positions]
             moved = {k: _rounded(x + jnp.asarray(k).astype(h.dtype) * h) for k in moving}
-            rows = jnp.tile(indices, len(moving))
-            points = jnp.concatenate([moved[k] for k in moving])
-            if 0 in offsets:  # one row that moves nothing, in the same batch as the others
+            places = jnp.tile(positions, len(moving))
+            values = jnp.concatenate([moved[k] for k in moving])
+            if 0 in offsets:  # one point that moves nothing, in the same batch as the others
                 moved[0] = x
-                rows = jnp.append(rows, -1)
-                points = jnp.append(points, x[0])
-            return jax.tree.map(lambda y: self._quotient(y, moved), jax.vmap(at)(rows, points))
+                places = jnp.append(places, positions[0])
+                values = jnp.append(values, x[0])
+            row = plan.blocks.row(positions[0])
+            found = jax.vmap(plan.at, in_axes=(None, 0, 0))(row, places, values)
+            return jax.tree.map(lambda y: self._quotient(y, moved), found)
 
-        return _tree.map_in_batches(slopes, leaf.size, self._batch_size(leaf, len(moving)))
+        return slopes
 
     def _quotient(self, values: jax.Array, moved: dict[int, jax.Array]) -> jax.Array:
         """Returns the slopes, of shape `(batch, ...)`, from all values of one batch."""
@@ -143,13 +146,11 @@ class Difference(ColumnMethod):
     def _offsets(self) -> list[int]:
         return sorted({offset for a, b, _ in self.quotients for offset in (a, b)})
 
-    def _batch_size(self, leaf: jax.Array, rows: int) -> int:
-        if self.batch is not None:
-            return min(self.batch, leaf.size)
-        cpu = jax.default_backend() == "cpu"
-        budget = _CPU_BYTES if cpu else _ACCELERATOR_BYTES
-        most = _CPU_BATCH if cpu else _ACCELERATOR_BATCH
-        return max(1, min(budget // (rows * leaf.nbytes), most // rows, leaf.size))
+
+def _nothing(fun: Callable, x: PyTree) -> PyTree:
+    """Returns the columns of a leaf without entries."""
+    out = jax.eval_shape(fun, x)
+    return jax.tree.map(lambda out: jnp.zeros((0, *out.shape), out.dtype), out)
 
 
 def _rounded(x: jax.Array) -> jax.Array:
@@ -162,10 +163,17 @@ def _rounded(x: jax.Array) -> jax.Array:
     return jax.lax.reduce_precision(x, exponent_bits=info.nexp, mantissa_bits=info.nmant)
 
 
-def _check_options(step: steps.Step, batch: int | None) -> None:
-    steps.check_step(step)
+def _check_options(method: Difference) -> None:
+    steps.check_step(method.step)
+    batch, mesh = method.batch, method.mesh
     if batch is not None and not (isinstance(batch, int) and batch >= 1):
         raise ValueError(f"batch must be None or a positive integer, but it is {batch!r}.")
+    plans.check_strategy(method.evaluation)
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh must be None or a jax.sharding.Mesh, but it is {mesh!r}. "
+            "Make one, for example with jax.make_mesh((jax.device_count(),), ('directions',))."
+        )
 
 
 def _method(cls):
@@ -207,9 +215,11 @@ class ForwardDifference(Difference):
 
     step: steps.Step = None
     batch: int | None = None
+    evaluation: Strategy = dataclasses.field(default="auto", kw_only=True)
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self):
-        _check_options(self.step, self.batch)
+        _check_options(self)
 
     @property
     def accuracy(self) -> int:
@@ -240,9 +250,11 @@ class BackwardDifference(Difference):
 
     step: steps.Step = None
     batch: int | None = None
+    evaluation: Strategy = dataclasses.field(default="auto", kw_only=True)
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self):
-        _check_options(self.step, self.batch)
+        _check_options(self)
 
     @property
     def accuracy(self) -> int:
@@ -287,9 +299,11 @@ class CentralDifference(Difference):
     step: steps.Step = None
     order: int = 2
     batch: int | None = None
+    evaluation: Strategy = dataclasses.field(default="auto", kw_only=True)
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self):
-        _check_options(self.step, self.batch)
+        _check_options(self)
         if self.order not in (2, 4, 6, 8):
             raise ValueError(f"order must be 2, 4, 6 or 8, but it is {self.order!r}.")
 
