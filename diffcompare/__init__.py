@@ -29,17 +29,22 @@ from diffcompare.symbolic import Symbolic as Symbolic
 
 if TYPE_CHECKING:
     from diffcompare import learn as learn
+    from diffcompare._jaxpr.walk import UnknownPrimitiveError as UnknownPrimitiveError
 
 __version__ = "0.1.0"
 
+# What is loaded on first use: modules, and names with the module they stand in.
 _MODULES = ("learn", "plot")
+_NAMES = {"UnknownPrimitiveError": "diffcompare._jaxpr.walk"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"diffcompare.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'diffcompare' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_MODULES, *_NAMES])
