@@ -1,0 +1,53 @@
+"""Differences spread over two devices of a CPU against one device."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+)
+
+import jax
+import numpy as np
+
+import diffcompare as dc
+from benchmarks._measure import Goal, details, interleaved, main, paired_ratio
+from benchmarks._problems import problem
+
+jax.config.update("jax_enable_x64", True)
+
+
+def goals(cases=(("dense", "P = 1,008, 2 layers"), ("incremental", "P = 9,942, 3 layers"))):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("directions",))
+    found = []
+    for evaluation, name in cases:
+        of = problem(name)
+        compiled = {
+            key: jax.jit(dc.grad(of.loss, method=dc.CentralDifference(**options)))
+            for key, options in {
+                "one": {"evaluation": evaluation},
+                "two": {"evaluation": evaluation, "mesh": mesh},
+            }.items()
+        }
+        contenders = {
+            key: lambda g=g, of=of: jax.block_until_ready(g(of.params, of.x, of.y))
+            for key, g in compiled.items()
+        }
+        samples = interleaved(contenders, 15)
+        one, two = (g(of.params, of.x, of.y) for g in compiled.values())
+        pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+        differing = sum(int(np.sum(np.asarray(a) != np.asarray(b))) for a, b in pairs)
+        # How many cores the two devices were really given; others may hold them.
+        cores = paired_cores(samples["two"])
+        measured = paired_ratio(samples, "one", "two", "wall")
+        label = f"one / two devices, {evaluation}, {name}"
+        found.append(Goal(label, 1.8, measured, False, details(samples, cores=cores)))
+        found.append(Goal(f"entries that differ, {evaluation}, {name}", 0, differing, True, {}))
+    return found
+
+
+def paired_cores(samples) -> float:
+    return samples.median("cpu") / samples.median("wall")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("sharded", goals))
