@@ -22,7 +22,7 @@ _CPU_BYTES = {"dense": 2**20, "incremental": 2**22}
 _CPU_POINTS = 256
 _ACCELERATOR_BYTES, _ACCELERATOR_POINTS = 2**28, 4096
 # Estimates are rough. What is evaluated incrementally has to promise this much of the time.
-_WORTHWHILE = 0.6
+_WORTHWHILE = 0.8
 # Beside the equations of the function, a block of directions takes this many nanoseconds.
 _BLOCK = 3000.0
 
