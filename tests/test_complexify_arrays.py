@@ -160,7 +160,8 @@ def test_every_rule_for_arrays_is_reached_by_a_test():
     others = {
         "call_hi_primitive", "composite", "copy", "copy_p", "debug_print", "eval_jaxpr",
         "layout_constraint", "log2", "one_minus_square", "polynomial", "ragged_dot_general",
-        "reduce", "reduce_window", "sharding_constraint", "stack", "stop_gradient", "tile", "unstack",
+        "reduce", "reduce_window", "sharding_constraint", "stack", "stop_gradient",
+        "tile", "unstack",
         *complexify_algebra.RULES,
     }  # fmt: skip
     rules = {*complexify_arrays.RULES, *complexify_control.RULES, *complexify_rules.RULES}
