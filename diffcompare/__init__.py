@@ -14,6 +14,7 @@ from diffcompare.custom import differentiable as differentiable
 from diffcompare.method import Method as Method
 from diffcompare.numerical import BackwardDifference as BackwardDifference
 from diffcompare.numerical import CentralDifference as CentralDifference
+from diffcompare.numerical import ComplexStep as ComplexStep
 from diffcompare.numerical import ForwardDifference as ForwardDifference
 from diffcompare.numerical.host import BlackBox as BlackBox
 from diffcompare.numerical.host import EvaluationError as EvaluationError

@@ -28,6 +28,7 @@ METHODS = (
     MethodRow("central_difference_4", dc.CentralDifference(order=4), 4 / 5),
     MethodRow("central_difference_6", dc.CentralDifference(order=6), 6 / 7),
     MethodRow("central_difference_8", dc.CentralDifference(order=8), 8 / 9),
+    MethodRow("complex_step", dc.ComplexStep(), 1),
     MethodRow("symbolic", dc.Symbolic(), 1),
     MethodRow("forward_mode", dc.ForwardMode(), 1),
     MethodRow("reverse_mode", dc.ReverseMode(), 1),

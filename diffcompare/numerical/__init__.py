@@ -1,5 +1,6 @@
 """Level 1 of the lecture: numerical differentiation."""
 
+from diffcompare.numerical.complex_step import ComplexStep
 from diffcompare.numerical.difference import (
     BackwardDifference,
     CentralDifference,
@@ -7,4 +8,10 @@ from diffcompare.numerical.difference import (
     ForwardDifference,
 )
 
-__all__ = ["BackwardDifference", "CentralDifference", "Difference", "ForwardDifference"]
+__all__ = [
+    "BackwardDifference",
+    "CentralDifference",
+    "ComplexStep",
+    "Difference",
+    "ForwardDifference",
+]

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from diffcompare import _tree
-from diffcompare._jaxpr.complexify import complexify
 from diffcompare.method import ColumnMethod
 from diffcompare.numerical import step as steps
 
@@ -93,7 +92,7 @@ class ComplexStep(ColumnMethod):
         length = _length(directions) if self.step is not None else None
         if length is not None:
             directions = [q / length.astype(q.dtype) for q in directions]
-        values, slopes = complexify(jaxpr, jax.tree.leaves(x), directions, step=self.step)
+        values, slopes = _complexified(jaxpr, jax.tree.leaves(x), directions, self.step)
         if length is not None:
             slopes = [slope * length.astype(slope.dtype) for slope in slopes]
         return jax.tree.unflatten(treedef, values), jax.tree.unflatten(treedef, slopes)
@@ -113,13 +112,20 @@ class ComplexStep(ColumnMethod):
 
         def slope(index):
             direction = _tree.one_hot(leaf, index)
-            return complexify(jaxpr, [leaf], [direction], step=self.step)[1]
+            return _complexified(jaxpr, [leaf], [direction], self.step)[1]
 
         slopes = _tree.map_in_batches(jax.vmap(slope), leaf.size, _batch_size(leaf))
         return jax.tree.unflatten(treedef, slopes)
 
 
 jax.tree_util.register_dataclass(ComplexStep, data_fields=["step"], meta_fields=[])
+
+
+def _complexified(jaxpr: Any, leaves: list, directions: list, step: Any) -> tuple[list, list]:
+    # What reads jaxprs is loaded when it is needed: importing the package stays cheap.
+    from diffcompare._jaxpr.complexify import complexify
+
+    return complexify(jaxpr, leaves, directions, step=step)
 
 
 def _length(directions: list[jax.Array]) -> jax.Array:

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, dataclass_transform
+from typing import TYPE_CHECKING, Any, Literal, dataclass_transform, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,14 @@ from jax.sharding import Mesh
 
 from diffcompare import _tree
 from diffcompare.method import ColumnMethod
-from diffcompare.numerical import plans
 from diffcompare.numerical import step as steps
 from diffcompare.numerical.blocks import map_blocks
-from diffcompare.numerical.plans import Strategy
+
+if TYPE_CHECKING:
+    from diffcompare.numerical.plans import Plan
 
 PyTree = Any
+Strategy = Literal["auto", "dense", "incremental"]
 
 
 class Difference(ColumnMethod):
@@ -57,7 +59,7 @@ class Difference(ColumnMethod):
 
         def point(offset):
             move = offset.astype(h.dtype) * h
-            return jax.tree.map(lambda p, q: _rounded(p + move.astype(p.dtype) * q), x, v)
+            return jax.tree.map(lambda p, q: steps.rounded(p + move.astype(p.dtype) * q), x, v)
 
         # The value belongs to the same batch: compiled apart it may differ by a few ulps.
         offsets = [0, *(offset for offset in self._offsets() if offset != 0)]
@@ -92,6 +94,9 @@ class Difference(ColumnMethod):
         return jax.tree.map(lambda y: y[0], values), jax.tree.map(slope, values)
 
     def columns(self, fun: Callable, x: PyTree) -> PyTree:
+        # What reads jaxprs is loaded when it is needed: importing the package stays cheap.
+        from diffcompare.numerical import plans
+
         leaves, treedef = jax.tree.flatten(x)
         points = sum(offset != 0 for offset in self._offsets())
         found = list(plans.of_leaves(fun, x, self.evaluation, points, self.batch))
@@ -105,7 +110,7 @@ class Difference(ColumnMethod):
             treedef, [_nothing(fun, x) if plan is None else next(columns) for plan in found]
         )
 
-    def _slopes(self, plan: plans.Plan, leaf: jax.Array) -> Callable:
+    def _slopes(self, plan: "Plan", leaf: jax.Array) -> Callable:
         """Returns the slopes by some entries of a leaf as a function of their positions."""
         entries = leaf.reshape(-1)
         entry_steps = steps.entry_steps(self.step, leaf, self.accuracy).reshape(-1)
@@ -114,7 +119,7 @@ class Difference(ColumnMethod):
 
         def slopes(positions):
             x, h = entries[positions], entry_steps[positions]
-            moved = {k: _rounded(x + jnp.asarray(k).astype(h.dtype) * h) for k in moving}
+            moved = {k: steps.rounded(x + jnp.asarray(k).astype(h.dtype) * h) for k in moving}
             places = jnp.tile(positions, len(moving))
             values = jnp.concatenate([moved[k] for k in moving])
             if 0 in offsets:  # one point that moves nothing, in the same batch as the others
@@ -153,22 +158,14 @@ def _nothing(fun: Callable, x: PyTree) -> PyTree:
     return jax.tree.map(lambda out: jnp.zeros((0, *out.shape), out.dtype), out)
 
 
-def _rounded(x: jax.Array) -> jax.Array:
-    """Returns `x`, certain to be rounded to its dtype.
-
-    XLA may keep a half-precision intermediate in float32. The displacement would then be
-    that of a point at which the function is not evaluated.
-    """
-    info = jnp.finfo(x.dtype)
-    return jax.lax.reduce_precision(x, exponent_bits=info.nexp, mantissa_bits=info.nmant)
-
-
 def _check_options(method: Difference) -> None:
     steps.check_step(method.step)
     batch, mesh = method.batch, method.mesh
     if batch is not None and not (isinstance(batch, int) and batch >= 1):
         raise ValueError(f"batch must be None or a positive integer, but it is {batch!r}.")
-    plans.check_strategy(method.evaluation)
+    if method.evaluation not in get_args(Strategy):
+        known = ", ".join(map(repr, get_args(Strategy)))
+        raise ValueError(f"evaluation must be one of {known}, but it is {method.evaluation!r}.")
     if mesh is not None and not isinstance(mesh, Mesh):
         raise TypeError(
             f"mesh must be None or a jax.sharding.Mesh, but it is {mesh!r}. "
