@@ -31,6 +31,7 @@ def test_importing_the_package_loads_no_library_that_it_may_not_need():
     loaded = modules_loaded_by("import diffcompare")
     assert "jax" in loaded
     assert loaded.isdisjoint({"sympy", "mpmath", "matplotlib", "optax", "jaxtyping"})
+    assert "jax.extend.core" not in loaded  # it loads Pallas
 
 
 @pytest.mark.parametrize("option", ["--help", "--list"])

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcompare import _tree
 
 
+@settings(max_examples=15)  # each compiles
 @given(st.integers(1, 20), st.integers(1, 25))
 def test_batches_of_every_size_give_all_results_in_order(count, batch):
     found = _tree.map_in_batches(lambda i: {"twice": 2 * i}, count, batch)
