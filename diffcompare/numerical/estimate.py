@@ -1,0 +1,382 @@
+"""Derivatives that say how wrong they can be."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffcompare import _arguments, _tree
+from diffcompare.method import ColumnMethod
+from diffcompare.numerical import ladder, line
+from diffcompare.numerical import step as steps
+from diffcompare.numerical.conclusion import Slope, Status
+from diffcompare.numerical.ladder import Pairs, Place
+
+PyTree = Any
+
+# How many bytes of perturbed copies are in flight at once, and how many copies.
+_CPU_BYTES, _CPU_ROWS = 2**20, 64
+_ACCELERATOR_BYTES, _ACCELERATOR_ROWS = 2**28, 4096
+# How many values are computed by one call of a compiled function: half of a scan, up to a limit.
+_ROWS_PER_ENTRY, _MOST_ROWS = ladder.SCAN + 1, 4096
+
+
+class Estimate(NamedTuple):
+    """A gradient, and a bound of its error for every entry.
+
+    The pytrees have the structure and shapes of what was differentiated.
+    """
+
+    value: jax.Array  # (), of the function
+    grad: PyTree  # of the dtypes of the argument
+    bound: PyTree  # of the absolute error of `grad`; infinite where nothing is known
+    step: PyTree  # the shortest step that an entry was found from
+    evaluations: int  # of the function, for all entries together
+    status: PyTree  # of int8, see `Status`
+
+    @property
+    def reasons(self) -> PyTree:
+        """The names of `status` as NumPy arrays of text, such as `"not finite"`."""
+        names = np.array([status.name.lower().replace("_", " ") for status in Status])
+        return jax.tree.map(lambda status: names[np.asarray(status)], self.status)
+
+
+def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Estimate]:
+    """Returns a function that computes the gradient of `fun`, with a bound of its error.
+
+    Nothing but values of `fun` is used, and no step or tolerance is asked for. Values on a
+    ladder of steps, each half of the one before, are extrapolated to step zero. Their noise
+    is measured, not assumed; so is the scale on which `fun` changes; and a bound is only
+    given where nothing seen at shorter steps contradicts it, which is what a pole, a kink,
+    a jump or an oscillation would do. A derivative takes 69 evaluations, in three batches.
+
+    A bound is not a proof: it rests on values at finitely many points. What changes `fun`
+    by less than its rounding errors, or between these points only, is not seen.
+
+    Args:
+        fun: Function of one or more pytrees, returning a floating-point scalar of shape `()`.
+            It has to be pure; it is called many times, compiled.
+        argnums: The positional argument, or the arguments, to differentiate: pytrees of
+            floating-point arrays.
+
+    Returns:
+        A function of the same arguments as `fun`, which returns an `Estimate`. Where `argnums`
+        is a sequence, its pytrees are tuples. The status of an entry is `CONVERGED` where the
+        bound is at most a tenth of the derivative, or tiny beside other changes of `fun`;
+        else it says why it is not: `NOISE`, `KINK`, `NOT_FINITE` or `FLAT`. It is `DOMAIN`
+        where only one side has finite values.
+
+    Raises:
+        TypeError: `fun` did not return a floating-point scalar, an argument to
+            differentiate is not floating point, or `argnums` is not made of integers.
+        ValueError: There is no argument of that number.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import diffcompare as dc
+        >>> found = dc.estimate(lambda x: jnp.sum(jnp.abs(x)))(jnp.array([0.0, 1.0]))
+        >>> found.grad.tolist()
+        [0.0, 1.0]
+        >>> found.reasons.tolist()
+        ['kink', 'converged']
+        >>> float(found.bound[0]), bool(found.bound[1] < 1e-3)
+        (1.0, True)
+
+    References:
+        Richardson, "The approximate arithmetical solution by finite differences", Phil.
+        Trans. R. Soc. A 210, 1911; Moré and Wild, "Estimating computational noise", SIAM J.
+        Sci. Comput. 33, 2011.
+    """
+    positions, is_single = _arguments.check_argnums(argnums)
+
+    def run(args, kwargs):
+        given, number, indices, entries = args
+        x = tuple(given[position] for position in positions)
+
+        def of_x(x):
+            filled = list(given)
+            for position, argument in zip(positions, x, strict=True):
+                filled[position] = argument
+            value = fun(*filled, **kwargs)
+            _arguments.check_scalar(fun, value)
+            return value
+
+        if number is None:
+            return of_x(x)
+        leaf, of_leaf = list(_tree.functions_of_leaves(of_x, x))[number]
+        return _values(leaf, of_leaf, indices, entries)
+
+    run_compiled = _arguments.compiled(run)
+
+    def estimated(*given, **kwargs):
+        args = list(given)
+        _arguments.check_positions("estimate", fun, positions, len(args))
+        for position in positions:
+            args[position] = _arguments.to_arrays(args[position])
+            _arguments.check_floating("estimate", args[position], f"argument {position}")
+        _check_concrete((args, kwargs))
+        leaves, treedef = jax.tree.flatten(tuple(args[position] for position in positions))
+        value, found = None, []
+        for number, leaf in enumerate(leaves):
+            if leaf.size == 0:
+                found.append(Slope(leaf, leaf, leaf, leaf.astype(jnp.int8)))
+                continue
+            value, slopes = _slopes_of_leaf(
+                lambda *rows, number=number: run_compiled((args, number, *rows), kwargs), leaf
+            )
+            found.append(_of_leaf(leaf, slopes))
+        if value is None:
+            value = run_compiled((args, None, None, None), kwargs)
+        trees = [jax.tree.unflatten(treedef, list(each)) for each in zip(*found, strict=True)]
+        grad, bound, step, status = (tree[0] if is_single else tree for tree in trees or [()] * 4)
+        entries = sum(leaf.size for leaf in leaves)
+        return Estimate(value, grad, bound, step, entries * ladder.EVALUATIONS, status)
+
+    estimated.__name__ = f"estimate_of_{_arguments.name_of(fun)}"
+    estimated.__doc__ = f"Gradient of {_arguments.name_of(fun)}, with bounds of its error."
+    return estimated
+
+
+def _check_concrete(arguments: PyTree) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise TypeError(
+            "estimate needs concrete values, but an argument is traced, as within jax.jit, "
+            "jax.vmap or jax.grad. Call it outside, or differentiate there with "
+            "diffcompare.grad(fun, method=diffcompare.Richardson()), which finds the same gradient."
+        )
+
+
+def _values(leaf: jax.Array, fun: Callable, indices: jax.Array, entries: jax.Array) -> jax.Array:
+    """Returns the values of `fun` with one entry of `leaf` replaced, shape `(rows,)`."""
+    positions = _tree.positions(leaf)
+
+    def at(index, entry):
+        return fun(jnp.where(positions == index, entry, leaf))
+
+    def some(rows):
+        return jax.vmap(at)(indices[rows], entries[rows])
+
+    return _tree.map_in_batches(some, len(indices), min(_rows(leaf), len(indices)))
+
+
+def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope]:
+    """Returns the value of a function and its slopes by the entries of `leaf`.
+
+    Args:
+        values: Takes flat positions in the leaf and the entries to put there, both of shape
+            `(rows,)`, and returns values of that shape.
+        leaf: Where to differentiate.
+    """
+
+    def evaluate(points):
+        indices = np.repeat(np.arange(len(points)), points.shape[1])
+        rows = min(_ROWS_PER_ENTRY * len(points), _MOST_ROWS)
+        missing = -len(indices) % rows
+        indices = np.pad(indices, (0, missing), mode="edge")
+        entries = np.pad(points.ravel(), (0, missing), mode="edge")
+        parts = [
+            values(indices[start : start + rows], entries[start : start + rows])
+            for start in range(0, len(indices), rows)
+        ]
+        flat = np.concatenate([np.asarray(part) for part in parts])
+        return flat[: points.size].reshape(points.shape)
+
+    x, scale = np.asarray(leaf).reshape(-1), np.asarray(steps.entry_scale(leaf)).reshape(-1)
+    value, found = line.slopes_of_lines(evaluate, x, scale)
+    return value[0], found
+
+
+def _of_leaf(leaf: jax.Array, found: Slope) -> Slope:
+    """Returns slopes in the shape of a leaf, the gradient in its dtype."""
+    slope = found.slope.astype(leaf.dtype)
+    rounding = np.abs(slope.astype(found.slope.dtype) - found.slope)
+    bound = found.bound + np.nan_to_num(rounding, posinf=np.inf)
+    found = found._replace(slope=slope, bound=bound)
+    return jax.tree.map(lambda each: jnp.asarray(each.reshape(leaf.shape)), found)
+
+
+def _rows(leaf: jax.Array) -> int:
+    """Returns how many copies of a leaf are in flight at once."""
+    cpu = jax.default_backend() == "cpu"
+    budget, most = (_CPU_BYTES, _CPU_ROWS) if cpu else (_ACCELERATOR_BYTES, _ACCELERATOR_ROWS)
+    return max(1, min(budget // leaf.nbytes, most))
+
+
+def slopes_of_leaf(fun: Callable, leaf: jax.Array, batch: int | None = None) -> Slope:
+    """Returns the slopes of all outputs of `fun` by every entry of `leaf`.
+
+    Args:
+        fun: Function of `leaf`, returning a pytree of floating-point arrays.
+        leaf: Where to differentiate.
+        batch: How many entries are perturbed at once, or None for as many as suit the memory.
+
+    Returns:
+        A `Slope` of arrays of shape `(leaf.size, outputs)`, where all outputs are raveled.
+    """
+    outputs, dtype = _outputs(fun, leaf)
+    wide = jnp.promote_types(_tree.working_dtype(leaf.dtype), _tree.working_dtype(dtype))
+    if leaf.size == 0 or outputs == 0:
+        empty = jnp.zeros((leaf.size, outputs), wide)
+        return Slope(empty, empty, empty, empty.astype(jnp.int8))
+    entries, scales = leaf.reshape(-1), steps.entry_scale(leaf).reshape(-1).astype(wide)
+    positions = _tree.positions(leaf)
+
+    def slopes(index):
+        x = entries[index]
+
+        def at(value):
+            return _raveled(fun(jnp.where(positions == index, value, leaf)), wide)
+
+        def evaluate(h):
+            ends = jnp.stack([x.astype(wide) + h, x.astype(wide) - h])
+            ends = rounded(ends, leaf.dtype)
+            away = jnp.abs(ends.astype(wide) - x.astype(wide))
+            values = jax.vmap(at)(ends.reshape(-1)).reshape(*ends.shape, outputs)
+            return Pairs(*away, *values)
+
+        place = Place.of(jnp.abs(x).astype(wide), scales[index], leaf.dtype, dtype)
+        return line.slope_on_line(evaluate, at(x), place)
+
+    size = batch or max(1, min(_rows(leaf) // (2 * ladder.LADDER), 256 // outputs))
+    return _tree.map_in_batches(jax.vmap(slopes), leaf.size, min(size, leaf.size))
+
+
+def rounded(x: jax.Array, dtype: Any) -> jax.Array:
+    """Returns `x` in a dtype, certain to be rounded to it.
+
+    XLA may keep a half-precision intermediate in float32. The displacement would then be
+    that of a point at which the function is not evaluated.
+    """
+    info = jnp.finfo(dtype)
+    return jax.lax.reduce_precision(x, info.nexp, info.nmant).astype(dtype)
+
+
+def _outputs(fun: Callable, x: PyTree) -> tuple[int, jnp.dtype]:
+    """Returns how many outputs there are, and the least precise of their dtypes."""
+    leaves = jax.tree.leaves(jax.eval_shape(fun, x))
+    dtypes = [leaf.dtype for leaf in leaves]
+    coarsest = max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=jnp.float32)
+    return sum(math.prod(leaf.shape) for leaf in leaves), jnp.dtype(coarsest)
+
+
+def _raveled(tree: PyTree, dtype: Any) -> jax.Array:
+    return jnp.concatenate([leaf.reshape(-1).astype(dtype) for leaf in jax.tree.leaves(tree)])
+
+
+def _unraveled(flat: jax.Array, like: PyTree) -> PyTree:
+    """Returns the last axis of `flat` as a pytree like another, in its shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(like)
+    ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
+    parts = [
+        flat[..., end - math.prod(leaf.shape) : end].reshape(*flat.shape[:-1], *leaf.shape)
+        for leaf, end in zip(leaves, ends, strict=True)
+    ]
+    return jax.tree.unflatten(
+        treedef, [part.astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+    )
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Richardson(ColumnMethod):
+    """Central differences extrapolated to step zero, with steps found from the values.
+
+    Of the methods that need values only it is the most accurate, about as much as the values
+    are, and it needs no step. A derivative takes 69 evaluations. `diffcompare.estimate` is the
+    same with a bound of the error.
+
+    Where nothing is known of a slope, as at a point where no value is finite, it is NaN. At
+    a kink it is the mean of the slopes of both sides.
+
+    Args:
+        batch: How many entries are perturbed at once, or None for as many as suit the
+            memory.
+
+    Raises:
+        ValueError: The batch is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import diffcompare as dc
+        >>> float(dc.grad(jnp.exp, method=dc.Richardson())(0.0))
+        1.0000
+
+    References:
+        Richardson, "The approximate arithmetical solution by finite differences", Phil.
+        Trans. R. Soc. A 210, 1911; Ridders, "Accurate computation of F'(x) and F'(x) F''(x)",
+        Adv. Eng. Software 4, 1982.
+    """
+
+    batch: int | None = None
+
+    def __post_init__(self):
+        if self.batch is not None and not (isinstance(self.batch, int) and self.batch >= 1):
+            raise ValueError(f"batch must be None or a positive integer, but it is {self.batch!r}.")
+
+    def check(self, x: PyTree) -> None:
+        pass  # the steps follow from the values
+
+    def nested(self) -> tuple[ColumnMethod, ColumnMethod]:
+        return self, self  # noise is measured, also that of an inner derivative
+
+    def columns(self, fun: Callable, x: PyTree) -> PyTree:
+        like = jax.eval_shape(fun, x)
+        columns = [
+            _unraveled(slopes_of_leaf(of_leaf, leaf, self.batch).slope, like)
+            for leaf, of_leaf in _tree.functions_of_leaves(fun, x)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(x), columns)
+
+    def jvp(self, fun: Callable, x: PyTree, v: PyTree) -> tuple[PyTree, PyTree]:
+        outputs, dtype = _outputs(fun, x)
+        wide = jnp.promote_types(_tree.widest(x), _tree.working_dtype(dtype))
+        value = fun(x)
+        unit_v, square, length, furthest = _direction(x, v, wide)
+
+        def evaluate(h):
+            def end(t):
+                point = jax.tree.map(
+                    lambda p, q: rounded(p.astype(wide) + t * q.astype(wide), p.dtype), x, v
+                )
+                moved = jax.tree.map(lambda p, q: p.astype(wide) - q.astype(wide), point, x)
+                return jnp.abs(_tree.vdot(moved, unit_v)) / square, _raveled(fun(point), wide)
+
+            away, values = jax.vmap(end)(jnp.concatenate([h, -h]))
+            return Pairs(*jnp.split(away, 2), *jnp.split(values, 2))
+
+        if outputs == 0:
+            return value, value
+        coarsest = min(
+            (leaf.dtype for leaf in jax.tree.leaves(x)), key=lambda d: jnp.finfo(d).nmant
+        )
+        place = Place.of(1 / furthest, 1 / furthest, coarsest, dtype)
+        found = line.slope_on_line(evaluate, _raveled(value, wide), place)
+        slope = jnp.where(length > 0, found.slope, 0)
+        return value, _unraveled(slope, value)
+
+
+def _direction(
+    x: PyTree, v: PyTree, wide: jnp.dtype
+) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
+    """Returns a direction of largest entry one, its square, its length, and its reach.
+
+    The displacement along `v` is measured as a multiple of `v`, so the square is that of the
+    unit direction times the length; the reach is the largest relative change of an entry.
+    """
+    zero = jnp.zeros((), wide)
+
+    def largest(tree):
+        tops = jax.tree.map(lambda q: jnp.max(jnp.abs(q.astype(wide)), initial=0), tree)
+        return jax.tree.reduce(jnp.maximum, tops, zero)
+
+    length = largest(v)
+    safe = jnp.where(length > 0, length, 1)
+    unit_v = jax.tree.map(lambda q: q.astype(wide) / safe, v)
+    square = jnp.where(length > 0, _tree.vdot(unit_v, unit_v), 1) * safe
+    relative = jax.tree.map(lambda p, q: q.astype(wide) / steps.entry_scale(p).astype(wide), x, v)
+    furthest = largest(relative)
+    return unit_v, square, length, jnp.where(furthest > 0, furthest, 1)

@@ -1,0 +1,205 @@
+"""The slope of a function along a line, with a bound of its error.
+
+`slope_on_line` is for functions that JAX traces, as a part of a larger program.
+`slopes_of_lines` takes anything that returns values, for many lines at once; it compiles
+only what is done between the three batches of values, and that once for all functions.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffcompare import _tree
+from diffcompare.numerical import conclusion, ladder, scan
+from diffcompare.numerical.conclusion import Sampled, Slope
+from diffcompare.numerical.ladder import Pairs, Place
+from diffcompare.numerical.scan import Range, Reach
+
+# How many lines are compiled for.
+_LINES = 64
+
+# How many outputs are concluded about at once: it takes some 100 kB for each.
+_OUTPUTS_AT_ONCE = 256
+
+# Values of several outputs at the same points.
+_OUTPUTS = Pairs(None, None, 1, 1)  # type: ignore[arg-type]
+
+
+def slope_on_line(
+    evaluate: Callable[[jax.Array], Pairs],
+    value: jax.Array,
+    place: Place,
+) -> Slope:
+    """Returns the slopes of the outputs of a function on one line.
+
+    Args:
+        evaluate: Takes steps of shape `(steps,)`, and returns the values at both ends of
+            each, of shape `(steps, outputs)`, beside the displacements of shape `(steps,)`.
+        value: The values in the middle, shape `(outputs,)`.
+        place: Where the line is.
+
+    Returns:
+        A `Slope` of arrays of shape `(outputs,)`. All outputs share the steps that suit the
+        one which changes on the shortest scale.
+    """
+    place = jax.lax.stop_gradient(place)
+    fixed = jax.lax.stop_gradient(value)
+    exponents, steps = first_steps(place)
+    scanned = evaluate(steps)
+    reach, exponents, steps = second_steps(
+        place, fixed, jax.lax.stop_gradient(scanned), exponents, steps
+    )
+    more = evaluate(steps)
+    span, steps = third_steps(
+        place, fixed, *jax.lax.stop_gradient((scanned, more)), exponents, reach
+    )
+    return conclude(place, value, scanned, more, evaluate(steps), steps, reach, span)
+
+
+def slopes_of_lines(
+    evaluate: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    scale: np.ndarray,
+) -> tuple[np.ndarray, Slope]:
+    """Returns values and slopes of functions of one number each, whatever evaluates them.
+
+    Args:
+        evaluate: Takes points of shape `(lines, points)`, in the dtype of `x`, and returns
+            the value of every line's function at its points, in that shape.
+        x: Where to differentiate, shape `(lines,)`, of the dtype that points are held in.
+        scale: Lengths that could matter beside `|x|`, shape `(lines,)`.
+
+    Returns:
+        The values at `x`, and a `Slope` of arrays of shape `(lines,)`. Every function was
+        evaluated `ladder.EVALUATIONS` times.
+    """
+    wide = jnp.result_type(float)
+    first, second, third, last = (_in_chunks(stage) for stage in _STAGES)
+    middle, scale = x.astype(wide)[:, None], scale.astype(wide)
+    place = Place.of(np.abs(middle[:, 0]), scale, x.dtype, x.dtype)
+
+    def points(steps):
+        ends = np.concatenate([middle + steps, middle - steps], axis=1).astype(x.dtype)
+        return ends, np.abs(ends.astype(wide) - middle)
+
+    def pairs(values, away):
+        ahead, behind = np.split(away, 2, axis=1)
+        above, below = np.split(values.astype(wide)[:, :, None], 2, axis=1)
+        return Pairs(ahead, behind, above, below)
+
+    exponents, steps = first(place)
+    ends, away = points(steps)
+    values = evaluate(np.concatenate([x[:, None], ends], axis=1))
+    place = Place.of(place.size, scale, x.dtype, values.dtype)
+    value, scanned = values[:, :1].astype(wide), pairs(values[:, 1:], away)
+    reach, exponents, steps = second(place, value, scanned, exponents, steps)
+    ends, away = points(steps)
+    more = pairs(evaluate(ends), away)
+    span, steps = third(place, value, scanned, more, exponents, reach)
+    ends, away = points(steps)
+    rungs = pairs(evaluate(ends), away)
+    found = last(place, value, scanned, more, rungs, steps, reach, span)
+    return values[:, 0], jax.tree.map(lambda leaf: leaf[:, 0], found)
+
+
+def _in_chunks(stage: Callable) -> Callable:
+    """Returns a function compiled for some number of lines as one of any number of lines."""
+
+    def chunk(leaf, start):
+        part = leaf[start : start + _LINES]
+        missing = [(0, _LINES - len(part))] + [(0, 0)] * (part.ndim - 1)
+        return np.pad(part, missing, mode="edge")
+
+    def run(*args):
+        count = len(jax.tree.leaves(args)[0])
+        parts = [
+            stage(*jax.tree.map(lambda leaf, start=start: chunk(leaf, start), args))
+            for start in range(0, count, _LINES)
+        ]
+        return jax.tree.map(lambda *p: np.concatenate(p)[:count], *parts)
+
+    return run
+
+
+def first_steps(place: Place) -> tuple[jax.Array, jax.Array]:
+    """Returns the exponents of the scan, and its steps, both of shape `(SCAN,)`."""
+    exponents = ladder.scan_exponents(place)
+    return exponents, ladder.steps_of(exponents, place)
+
+
+def second_steps(
+    place: Place,
+    value: jax.Array,
+    scanned: Pairs,
+    exponents: jax.Array,
+    steps: jax.Array,
+) -> tuple[Reach, jax.Array, jax.Array]:
+    """Returns what the scan says, and the exponents and steps of the zoom.
+
+    The last of the steps, which has no exponent, is that of the probe.
+    """
+    read = functools.partial(scan.read_scan, place)
+    reach = jax.vmap(read, in_axes=(0, _OUTPUTS, None))(value, scanned, exponents)
+    # One output for all: of those that change, the one that does on the shortest scale.
+    lead = jnp.argmin(jnp.where(reach.flat, jnp.inf, reach.low))
+    led = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[lead], leaf.shape), reach)
+    treads = led.treads._replace(
+        possible=reach.treads.possible & led.treads.possible,
+        fine=reach.treads.fine & led.treads.fine,
+    )
+    reach = led._replace(side=reach.side, flat=reach.flat, doubt=reach.doubt, treads=treads)
+    first = jax.tree.map(lambda leaf: leaf[0], reach)
+    exponents = ladder.zoom_exponents(first.low, first.high)
+    probe = scan.probe_step(first, steps)
+    return reach, exponents, jnp.append(ladder.steps_of(exponents, place), probe)
+
+
+def third_steps(
+    place: Place,
+    value: jax.Array,
+    scanned: Pairs,
+    more: Pairs,
+    exponents: jax.Array,
+    reach: Reach,
+) -> tuple[Range, jax.Array]:
+    """Returns in which range to look for the slope, and the steps of the ladder."""
+    zoomed = jax.tree.map(lambda leaf: leaf[: ladder.ZOOM], more)
+    probe = jax.tree.map(lambda leaf: leaf[ladder.ZOOM :], more)
+    read = jax.vmap(scan.read_zoom, in_axes=(0, _OUTPUTS, _OUTPUTS, None, _OUTPUTS, 0))
+    span = read(value, scanned, zoomed, exponents, probe, reach)
+    top = jnp.min(jnp.where(span.flat, jnp.inf, span.top))
+    top = jnp.where(jnp.isfinite(top), top, jnp.min(span.top))
+    return span, ladder.steps_of(ladder.ladder_exponents(top), place)
+
+
+def conclude(
+    place: Place,
+    value: jax.Array,
+    scanned: Pairs,
+    more: Pairs,
+    rungs: Pairs,
+    steps: jax.Array,
+    reach: Reach,
+    span: Range,
+) -> Slope:
+    """Returns the slopes of the outputs, from all of their values."""
+    zoomed = jax.tree.map(lambda leaf: leaf[: ladder.ZOOM], more)
+
+    def of_output(index):
+        def own(pairs):
+            return Pairs(pairs.ahead, pairs.behind, pairs.above[:, index], pairs.below[:, index])
+
+        sampled = Sampled(value[index], own(scanned), own(zoomed), own(rungs), steps)
+        read = jax.tree.map(lambda leaf: leaf[index], (reach, span))
+        return conclusion.conclude(sampled, place, *read)
+
+    count = value.shape[0]
+    return _tree.map_in_batches(jax.vmap(of_output), count, min(count, _OUTPUTS_AT_ONCE))
+
+
+_STAGES = tuple(
+    jax.jit(jax.vmap(stage)) for stage in (first_steps, second_steps, third_steps, conclude)
+)
