@@ -14,7 +14,7 @@ from jax import lax
 
 import diffcompare as dc
 from diffcompare import learn
-from diffcompare.numerical import plans
+from diffcompare.numerical.evaluation import plans
 
 DENSE = dc.CentralDifference(evaluation="dense")
 INCREMENTAL = dc.CentralDifference(evaluation="incremental")

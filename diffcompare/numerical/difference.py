@@ -13,10 +13,10 @@ from jax.sharding import Mesh
 from diffcompare import _tree
 from diffcompare.method import ColumnMethod
 from diffcompare.numerical import step as steps
-from diffcompare.numerical.blocks import map_blocks
+from diffcompare.numerical.evaluation.blocks import map_blocks
 
 if TYPE_CHECKING:
-    from diffcompare.numerical.plans import Plan
+    from diffcompare.numerical.evaluation.plans import Plan
 
 PyTree = Any
 Strategy = Literal["auto", "dense", "incremental"]
@@ -95,7 +95,7 @@ class Difference(ColumnMethod):
 
     def columns(self, fun: Callable, x: PyTree) -> PyTree:
         # What reads jaxprs is loaded when it is needed: importing the package stays cheap.
-        from diffcompare.numerical import plans
+        from diffcompare.numerical.evaluation import plans
 
         leaves, treedef = jax.tree.flatten(x)
         points = sum(offset != 0 for offset in self._offsets())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from diffcompare.numerical.changed import Changed, Value, renumbered, take, widened
+from diffcompare.numerical.evaluation.changed import Changed, Value, renumbered, take, widened
 
 
 class _Side(NamedTuple):

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from diffcompare.numerical import contraction
-from diffcompare.numerical.changed import (
+from diffcompare.numerical.evaluation import contraction
+from diffcompare.numerical.evaluation.changed import (
     Changed,
     Index,
     Value,

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from diffcompare import _tree
-from diffcompare.numerical.blocks import Blocks
-from diffcompare.numerical.cost import Cost, estimate
-from diffcompare.numerical.incremental import Trace
+from diffcompare.numerical.evaluation.blocks import Blocks
+from diffcompare.numerical.evaluation.cost import Cost, estimate
+from diffcompare.numerical.evaluation.incremental import Trace
 
 PyTree = Any
 

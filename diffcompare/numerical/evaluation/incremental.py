@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from diffcompare._jaxpr import walk
-from diffcompare.numerical import rules
-from diffcompare.numerical.changed import Changed, Index, Value, full
+from diffcompare.numerical.evaluation import rules
+from diffcompare.numerical.evaluation.changed import Changed, Index, Value, full
 
 PyTree = Any
 
