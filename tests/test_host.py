@@ -185,3 +185,36 @@ def test_method_that_needs_a_trace_refuses_a_black_box():
         dc.black_box(3)
     with pytest.raises(ValueError, match="workers must be a positive integer"):
         dc.black_box(np.sin, workers=0)
+
+
+@pytest.mark.parametrize("mark", [lambda fun: fun, dc.black_box], ids=["unmarked", "marked"])
+def test_black_box_has_an_estimate_whose_bound_covers_the_truth(mark):
+    x = {"a": np.array([0.5, 1.0]), "b": np.array(2.0)}
+    found = dc.estimate(mark(with_numpy))(x)
+    truth = {"a": 2 * np.cos(x["a"]), "b": np.sin(x["a"]).sum()}
+    assert found.value == with_numpy(x)
+    for name in x:
+        assert isinstance(found.grad[name], np.ndarray)
+        assert np.all(np.abs(found.grad[name] - truth[name]) <= found.bound[name])
+        assert np.all(found.bound[name] <= 1e-9)
+
+
+def test_noise_of_a_solver_is_within_the_bound():
+    integrate = pytest.importorskip("scipy.integrate")
+
+    def decay(angle):
+        slope = lambda t, y: -np.sin(angle) * y
+        return integrate.solve_ivp(slope, (0, 1), [1.0], rtol=1e-5, atol=1e-8).y[0, -1]
+
+    found = dc.estimate(dc.black_box(decay))(1.0)
+    truth = -np.cos(1) * np.exp(-np.sin(1))
+    # A step size control makes the solution rough: its error of 1e-5 is not that of rounding.
+    assert abs(found.grad - truth) <= found.bound + 1e-4
+    assert found.bound <= 0.1 * abs(truth)
+
+
+def test_estimate_takes_an_error_far_away_for_the_edge_of_the_domain():
+    found = dc.estimate(dc.black_box(lambda x: math.sqrt(x)))(4.0)
+    assert abs(found.grad - 0.25) <= found.bound <= 1e-6
+    with pytest.raises(dc.EvaluationError, match="raised ValueError at the arguments"):
+        dc.estimate(dc.black_box(lambda x: math.sqrt(x)))(-1.0)

@@ -1,6 +1,7 @@
 """Derivatives that say how wrong they can be."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,13 @@ from diffcompare.method import ColumnMethod
 from diffcompare.numerical import ladder, line
 from diffcompare.numerical import step as steps
 from diffcompare.numerical.conclusion import Slope, Status
+from diffcompare.numerical.host import (
+    TRACING_ERRORS,
+    BlackBox,
+    black_box,
+    value_on_host,
+    values_on_host,
+)
 from diffcompare.numerical.ladder import Pairs, Place
 
 PyTree = Any
@@ -59,7 +67,8 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
 
     Args:
         fun: Function of one or more pytrees, returning a floating-point scalar of shape `()`.
-            It has to be pure; it is called many times, compiled.
+            It has to be pure; it is called many times, compiled. A black box, or what JAX
+            cannot trace, is called on the host with arrays of its own.
         argnums: The positional argument, or the arguments, to differentiate: pytrees of
             floating-point arrays.
 
@@ -93,52 +102,98 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
     """
     positions, is_single = _arguments.check_argnums(argnums)
 
+    def of_x(given, kwargs, x):
+        filled = list(given)
+        for position, argument in zip(positions, x, strict=True):
+            filled[position] = argument
+        value = fun(*filled, **kwargs)
+        _arguments.check_scalar(fun, value)
+        return value
+
     def run(args, kwargs):
         given, number, indices, entries = args
         x = tuple(given[position] for position in positions)
-
-        def of_x(x):
-            filled = list(given)
-            for position, argument in zip(positions, x, strict=True):
-                filled[position] = argument
-            value = fun(*filled, **kwargs)
-            _arguments.check_scalar(fun, value)
-            return value
-
         if number is None:
-            return of_x(x)
-        leaf, of_leaf = list(_tree.functions_of_leaves(of_x, x))[number]
+            return of_x(given, kwargs, x)
+        leaf, of_leaf = list(_tree.functions_of_leaves(functools.partial(of_x, given, kwargs), x))[
+            number
+        ]
         return _values(leaf, of_leaf, indices, entries)
 
     run_compiled = _arguments.compiled(run)
 
-    def estimated(*given, **kwargs):
+    def checked(given, kwargs, convert):
         args = list(given)
         _arguments.check_positions("estimate", fun, positions, len(args))
         for position in positions:
-            args[position] = _arguments.to_arrays(args[position])
+            args[position] = convert(args[position])
             _arguments.check_floating("estimate", args[position], f"argument {position}")
         _check_concrete((args, kwargs))
-        leaves, treedef = jax.tree.flatten(tuple(args[position] for position in positions))
-        value, found = None, []
-        for number, leaf in enumerate(leaves):
-            if leaf.size == 0:
-                found.append(Slope(leaf, leaf, leaf, leaf.astype(jnp.int8)))
-                continue
-            value, slopes = _slopes_of_leaf(
-                lambda *rows, number=number: run_compiled((args, number, *rows), kwargs), leaf
+        return args, tuple(args[position] for position in positions)
+
+    def traced(given, kwargs):
+        args, x = checked(given, kwargs, _arguments.to_arrays)
+        return _gathered(
+            x,
+            is_single,
+            lambda number, *rows: run_compiled((args, number, *rows), kwargs),
+            lambda: run_compiled((args, None, None, None), kwargs),
+            jnp.asarray,
+        )
+
+    def on_host(given, kwargs):
+        args, x = checked(given, kwargs, _arguments.to_numpy)
+        box = fun if isinstance(fun, BlackBox) else black_box(fun)
+        of_all = functools.partial(of_x, args, kwargs)
+        # Slopes are found in the precision of the argument, whatever JAX is set to.
+        with jax.enable_x64(True):
+            return _gathered(
+                x,
+                is_single,
+                lambda *rows: values_on_host(box, of_all, x, *rows),
+                lambda: value_on_host(of_all, x),
+                np.asarray,
             )
-            found.append(_of_leaf(leaf, slopes))
-        if value is None:
-            value = run_compiled((args, None, None, None), kwargs)
-        trees = [jax.tree.unflatten(treedef, list(each)) for each in zip(*found, strict=True)]
-        grad, bound, step, status = (tree[0] if is_single else tree for tree in trees or [()] * 4)
-        entries = sum(leaf.size for leaf in leaves)
-        return Estimate(value, grad, bound, step, entries * ladder.EVALUATIONS, status)
+
+    def estimated(*given, **kwargs):
+        if not isinstance(fun, BlackBox):
+            try:
+                return traced(given, kwargs)
+            except TRACING_ERRORS:
+                pass
+        return on_host(given, kwargs)
 
     estimated.__name__ = f"estimate_of_{_arguments.name_of(fun)}"
     estimated.__doc__ = f"Gradient of {_arguments.name_of(fun)}, with bounds of its error."
     return estimated
+
+
+def _gathered(
+    x: tuple[PyTree, ...], is_single: bool, values: Callable, value_of: Callable, kind: Callable
+) -> Estimate:
+    """Returns the estimate of all leaves of `x`.
+
+    Args:
+        x: What to differentiate by.
+        is_single: Whether `x` holds one argument, whose structure the result has.
+        values: Takes the number of a leaf, flat positions in it and entries to put there.
+        value_of: Returns the value, where no leaf has an entry.
+        kind: Makes arrays of the kind that is to be returned.
+    """
+    leaves, treedef = jax.tree.flatten(x)
+    value, found = None, []
+    for number, leaf in enumerate(leaves):
+        if leaf.size == 0:
+            found.append(Slope(leaf, leaf, leaf, leaf.astype(np.int8)))
+            continue
+        value, slopes = _slopes_of_leaf(functools.partial(values, number), leaf)
+        found.append(_of_leaf(leaf, slopes, kind))
+    if value is None:
+        value = value_of()
+    trees = [jax.tree.unflatten(treedef, list(each)) for each in zip(*found, strict=True)]
+    grad, bound, step, status = (tree[0] if is_single else tree for tree in trees or [()] * 4)
+    entries = sum(leaf.size for leaf in leaves)
+    return Estimate(value, grad, bound, step, entries * ladder.EVALUATIONS, status)
 
 
 def _check_concrete(arguments: PyTree) -> None:
@@ -190,13 +245,14 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
     return value[0], found
 
 
-def _of_leaf(leaf: jax.Array, found: Slope) -> Slope:
+def _of_leaf(leaf: jax.Array, found: Slope, kind: Callable) -> Slope:
     """Returns slopes in the shape of a leaf, the gradient in its dtype."""
-    slope = found.slope.astype(leaf.dtype)
+    with np.errstate(over="ignore"):  # of half precision; then the bound is infinite
+        slope = found.slope.astype(leaf.dtype)
     rounding = np.abs(slope.astype(found.slope.dtype) - found.slope)
     bound = found.bound + np.nan_to_num(rounding, posinf=np.inf)
     found = found._replace(slope=slope, bound=bound)
-    return jax.tree.map(lambda each: jnp.asarray(each.reshape(leaf.shape)), found)
+    return jax.tree.map(lambda each: kind(each.reshape(leaf.shape)), found)
 
 
 def _rows(leaf: jax.Array) -> int:

@@ -1,6 +1,7 @@
 """Finite differences of functions that JAX cannot trace, evaluated one point at a time."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,12 +10,14 @@ import jax
 import numpy as np
 
 from diffcompare import _tree
+from diffcompare._arguments import check_scalar
 from diffcompare._progress import progress as show_progress
 from diffcompare.method import ColumnMethod
 from diffcompare.numerical import step as steps
 from diffcompare.numerical.difference import Difference
 
 PyTree = Any
+Point = tuple[int, int, Any]  # the number of a leaf, a flat position in it, what to put there
 
 # What JAX raises where a function asks a traced value for a number, or hands it to NumPy.
 TRACING_ERRORS = (
@@ -123,16 +126,7 @@ def host_columns(method: ColumnMethod, box: BlackBox, fun: Callable, x: PyTree) 
     stencils = [_Stencil(method, leaf) for leaf in leaves]
     points = [None, *(point for k, s in enumerate(stencils) for point in s.points(k)), None]
 
-    def evaluate(point):
-        moved = list(leaves)
-        if point is not None:
-            position, entry, value = point
-            new = np.array(leaves[position])
-            new.reshape(-1)[entry] = value
-            is_jax = isinstance(leaves[position], jax.Array)
-            moved[position] = jax.numpy.asarray(new) if is_jax else new
-        return _call(fun, box, jax.tree.unflatten(treedef, moved), point)
-
+    evaluate = functools.partial(_value_at, box, fun, x)
     values = list(_evaluated(evaluate, points, box))
     out_leaves, out_treedef = jax.tree.flatten(values[0])
     rows = [jax.tree.leaves(value) for value in values]
@@ -191,11 +185,56 @@ class _Stencil:
         return total.astype(values.dtype)
 
 
+def values_on_host(
+    box: BlackBox, fun: Callable, x: PyTree, position: int, entries: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Returns the scalar values of `fun` with one entry of one leaf of `x` replaced.
+
+    Args:
+        box: How to evaluate.
+        fun: The function of `x` alone.
+        x: A pytree of NumPy or JAX arrays.
+        position: Which leaf.
+        entries: Flat positions in it, of shape `(points,)`.
+        values: What to put there, of shape `(points,)`.
+
+    Returns:
+        The values, NaN where the function raised an error: such points lie outside its domain.
+
+    Raises:
+        EvaluationError: The function raised an error at `x` itself.
+        TypeError: The function did not return a floating-point scalar.
+    """
+    here = _value_at(box, fun, x, None)
+    check_scalar(box, here)
+
+    def evaluate(point):
+        try:
+            return _value_at(box, fun, x, point)
+        except EvaluationError:
+            return np.full_like(here, np.nan)
+
+    points = [(position, int(i), value) for i, value in zip(entries, values, strict=True)]
+    return np.stack(list(_evaluated(evaluate, points, box)))
+
+
+def _value_at(box: BlackBox, fun: Callable, x: PyTree, point: Point | None) -> PyTree:
+    """Returns the value of `fun` at `x` with one entry replaced, or at `x` itself."""
+    leaves, treedef = jax.tree.flatten(x)
+    if point is not None:
+        position, entry, value = point
+        new = np.array(leaves[position])
+        new.reshape(-1)[entry] = value
+        is_jax = isinstance(leaves[position], jax.Array)
+        leaves[position] = jax.numpy.asarray(new) if is_jax else new
+    return _call(fun, box, jax.tree.unflatten(treedef, leaves), point)
+
+
 def _copied(x: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, x)
 
 
-def _call(fun: Callable, box: BlackBox, x: PyTree, point: tuple[int, int, Any] | None) -> PyTree:
+def _call(fun: Callable, box: BlackBox, x: PyTree, point: Point | None) -> PyTree:
     try:
         return outline_on_host(fun, x)
     except Exception as error:
@@ -205,7 +244,7 @@ def _call(fun: Callable, box: BlackBox, x: PyTree, point: tuple[int, int, Any] |
         ) from error
 
 
-def _where(x: PyTree, point: tuple[int, int, Any] | None) -> str:
+def _where(x: PyTree, point: Point | None) -> str:
     if point is None:
         return "at the arguments as they were given"
     position, entry, value = point
