@@ -162,8 +162,7 @@ def _estimates(
     extrapolated = _extrapolated(seen, span, noise, unit, side, weights[: len(rung), :LADDER])
     low, high = tableau.interval_of_rungs(extrapolated, rung, LADDER)
     rest = [
-        _singles(seen, pairs, span, extrapolated.noise, unit, side)
-        for pairs in (seen.scan, seen.zoom)
+        _singles(seen, pairs, span, extrapolated, unit, side) for pairs in (seen.scan, seen.zoom)
     ]
     return _Estimates(
         jnp.concatenate([extrapolated.slope, *(each.slope for each in rest)]),
@@ -195,16 +194,15 @@ def _extrapolated(
 
 
 def _singles(
-    seen: Sampled, pairs: Pairs, span: Range, noise: jax.Array, unit: jax.Array, side: jax.Array
+    seen: Sampled, pairs: Pairs, span: Range, rungs: Tableau, unit: jax.Array, side: jax.Array
 ) -> Tableau:
     found = differences(seen.value, pairs, side)
     size = jnp.maximum(jnp.abs(pairs.above), jnp.abs(pairs.below))
     usable = jnp.isfinite(found.slope) & (found.swell > 0)
     usable &= jnp.abs(found.slope - span.tread) > span.slack
     # What lies beyond the ladder is another function, whatever its steps agree on.
-    return tableau.singles(
-        found, usable, usable & (pairs.ahead <= seen.steps[0]), size, noise, unit
-    )
+    wanted = usable & (pairs.ahead <= seen.steps[0])
+    return tableau.singles(found, usable, wanted, size, rungs, unit)
 
 
 def _noise_of_scan(seen: Sampled, side: jax.Array, span: Range) -> jax.Array:

@@ -190,8 +190,8 @@ def _gathered(
         found.append(_of_leaf(leaf, slopes, kind))
     if value is None:
         value = value_of()
-    trees = [jax.tree.unflatten(treedef, list(each)) for each in zip(*found, strict=True)]
-    grad, bound, step, status = (tree[0] if is_single else tree for tree in trees or [()] * 4)
+    trees = (jax.tree.unflatten(treedef, [each[field] for each in found]) for field in range(4))
+    grad, bound, step, status = (tree[0] if is_single else tree for tree in trees)
     entries = sum(leaf.size for leaf in leaves)
     return Estimate(value, grad, bound, step, entries * ladder.EVALUATIONS, status)
 
@@ -248,6 +248,7 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
 def _of_leaf(leaf: jax.Array, found: Slope, kind: Callable) -> Slope:
     """Returns slopes in the shape of a leaf, the gradient in its dtype."""
     with np.errstate(over="ignore"):  # of half precision; then the bound is infinite
+        with np.errstate(over="ignore"):  # in half precision; then the bound is infinite
         slope = found.slope.astype(leaf.dtype)
     rounding = np.abs(slope.astype(found.slope.dtype) - found.slope)
     bound = found.bound + np.nan_to_num(rounding, posinf=np.inf)

@@ -82,7 +82,9 @@ def slopes_of_lines(
     place = Place.of(np.abs(middle[:, 0]), scale, x.dtype, x.dtype)
 
     def points(steps):
-        ends = np.concatenate([middle + steps, middle - steps], axis=1).astype(x.dtype)
+        ends = np.concatenate([middle + steps, middle - steps], axis=1)
+        with np.errstate(over="ignore"):  # in half precision; then the values are not used
+            ends = ends.astype(x.dtype)
         return ends, np.abs(ends.astype(wide) - middle)
 
     def pairs(values, away):
@@ -150,7 +152,9 @@ def second_steps(
         possible=reach.treads.possible & led.treads.possible,
         fine=reach.treads.fine & led.treads.fine,
     )
-    reach = led._replace(side=reach.side, flat=reach.flat, doubt=reach.doubt, treads=treads)
+    leads = jnp.arange(reach.low.shape[0]) == lead
+    own = {"side": reach.side, "flat": reach.flat, "doubt": reach.doubt}
+    reach = led._replace(leads=leads, treads=treads, **own)
     first = jax.tree.map(lambda leaf: leaf[0], reach)
     exponents = ladder.zoom_exponents(first.low, first.high)
     probe = scan.probe_step(first, steps)
@@ -168,10 +172,10 @@ def third_steps(
     """Returns in which range to look for the slope, and the steps of the ladder."""
     zoomed = jax.tree.map(lambda leaf: leaf[: ladder.ZOOM], more)
     probe = jax.tree.map(lambda leaf: leaf[ladder.ZOOM :], more)
-    read = jax.vmap(scan.read_zoom, in_axes=(0, _OUTPUTS, _OUTPUTS, None, _OUTPUTS, 0))
+    read = functools.partial(scan.read_zoom, place)
+    read = jax.vmap(read, in_axes=(0, _OUTPUTS, _OUTPUTS, None, _OUTPUTS, 0))
     span = read(value, scanned, zoomed, exponents, probe, reach)
-    top = jnp.min(jnp.where(span.flat, jnp.inf, span.top))
-    top = jnp.where(jnp.isfinite(top), top, jnp.min(span.top))
+    top = jnp.sum(jnp.where(reach.leads, span.top, 0))
     return span, ladder.steps_of(ladder.ladder_exponents(top), place)
 
 

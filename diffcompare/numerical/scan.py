@@ -23,7 +23,7 @@ _CLEAR = 8
 # is not a function that rounds to half of the digits.
 _FLAT = 0.4
 # Treads longer than this share of |x| are not taken for rounding.
-_COARSE = 2.0**-6
+_COARSE = 2.0**-10
 
 
 class Treads(NamedTuple):
@@ -50,6 +50,7 @@ class Reach(NamedTuple):
     low: jax.Array  # (), its exponent
     high: jax.Array  # (), the exponent of a step which is not regular, or not known to be
     doubt: jax.Array  # (), how wrong the slope may be where no two steps were regular
+    leads: jax.Array  # (), whether this output chooses the steps of all
     treads: Treads
 
 
@@ -82,12 +83,12 @@ def read_scan(place: Place, value: jax.Array, scan: Pairs, exponents: jax.Array)
     ahead, behind = (jnp.all(jnp.isfinite(values[-3:])) for values in (scan.above, scan.below))
     side = ahead.astype(int) - behind.astype(int)
     seen = differences(value, scan, side)
-    found = _regularity(seen)
+    found = _regularity(place, value, seen)
     count = exponents.shape[0]
 
     still = at_all_shorter(seen.swell == 0)
     longest_still = jnp.minimum(count - jnp.sum(still), count - 1)
-    kink, has_kink = _kink(value, scan)
+    kink, has_kink = _kink(place, value, scan)
     flat = ~jnp.any(found.regular) & (jnp.sum(still) > 1)
     flat &= seen.run[longest_still] > place.size * jnp.exp2(-_FLAT * place.digits)
     # At a kink a change can be hidden by rounding, too.
@@ -115,15 +116,17 @@ def read_scan(place: Place, value: jax.Array, scan: Pairs, exponents: jax.Array)
     high = exponents[rung] + (exponents[0] - exponents[1])
     # Where truncation is seen at a step already, that step may be beyond the regular ones.
     low = rung + jnp.append(found.shown, False)[rung].astype(rung.dtype)
-    return Reach(side, flat, low, exponents[low], high, doubt, treads)
+    return Reach(side, flat, low, exponents[low], high, doubt, jnp.asarray(True), treads)
 
 
-def _regularity(seen: Differences) -> _Regularity:
+def _regularity(place: Place, value: jax.Array, seen: Differences) -> _Regularity:
     ratio = seen.run[:-1] / seen.run[1:]
     swell, bend = seen.swell[:-1], jnp.abs(seen.bend)
     odd = jnp.abs(seen.rise[:-1] - ratio * seen.rise[1:])
     share = jnp.where(jnp.isfinite(odd) & (swell > 0), odd / swell, jnp.inf)
-    noise = jnp.where(jnp.isfinite(odd), odd / ratio, 0)  # of the rise of the shorter step, at most
+    # The noise of the rise of the shorter step is at most the first, and hardly below the second.
+    noise = jnp.maximum(odd / ratio, place.unit * (jnp.abs(value) + seen.swell[1:]))
+    noise = jnp.where(jnp.isfinite(noise), noise, 0)
     noise_up_to = largest_of_shorter(noise)
     noise_below = jnp.append(noise_up_to[1:], jnp.inf)
 
@@ -153,11 +156,11 @@ def _regularity(seen: Differences) -> _Regularity:
     return _Regularity(close, share, shown, regular)
 
 
-def _kink(value: jax.Array, scan: Pairs) -> tuple[jax.Array, jax.Array]:
+def _kink(place: Place, value: jax.Array, scan: Pairs) -> tuple[jax.Array, jax.Array]:
     """Returns where either side is regular by itself, as at a kink, and whether one is."""
 
     def regular(side):
-        return _regularity(differences(value, scan, side)).regular
+        return _regularity(place, value, differences(value, scan, side)).regular
 
     sides = jax.vmap(regular)(jnp.asarray([1, -1]))
     return jnp.max(jax.vmap(_top_of_lowest_run)(sides)), jnp.any(sides)
@@ -234,13 +237,21 @@ def probe_step(reach: Reach, steps: jax.Array) -> jax.Array:
 
 
 def read_zoom(
-    value: jax.Array, scan: Pairs, zoom: Pairs, exponents: jax.Array, probe: Pairs, reach: Reach
+    place: Place,
+    value: jax.Array,
+    scan: Pairs,
+    zoom: Pairs,
+    exponents: jax.Array,
+    probe: Pairs,
+    reach: Reach,
 ) -> Range:
     """Returns the range of steps in which the slope is to be found."""
     # The zoom stands on three steps of the scan.
     lower = jax.tree.map(lambda p: jnp.take(p, reach.rung + jnp.arange(3), mode="clip"), scan)
     seen = differences(value, jax.tree.map(jnp.append, zoom, lower), reach.side)
-    regular = jnp.where(reach.flat, seen.swell[:-1] == 0, _regularity(seen).regular)[:-2]
+    regular = jnp.where(reach.flat, seen.swell[:-1] == 0, _regularity(place, value, seen).regular)[
+        :-2
+    ]
     passed = jnp.sum(at_all_shorter(regular))
     top = jnp.append(exponents, reach.low)[exponents.shape[0] - passed]
 

@@ -61,10 +61,11 @@ def weights(rungs: int, factor: int) -> Weights:
     def neighbours(up, back):
         # In the first column, where there is nothing to the left, the entry above stands in.
         return np.array(
-            [place.get((r - up if c else r - 1, c - back if c else 0), -1) for r, c in place]
+            [place.get((r - up if c else r - 1, c - back if c else 0), -1) for r, c in place],
+            np.int32,
         )
 
-    rung, column = np.array(list(place)).T
+    rung, column = np.array(list(place), np.int32).T
     return Weights(
         np.array(rows), rung, column, neighbours(0, 1), neighbours(1, 1), neighbours(1, 0)
     )
@@ -75,7 +76,8 @@ class Tableau(NamedTuple):
 
     slope: jax.Array  # (entries,)
     bound: jax.Array  # (entries,), infinite where an entry cannot be used
-    noise: jax.Array  # (), of one difference of values
+    noise: jax.Array  # (), of one difference of values where they are smallest
+    smallest: jax.Array  # (), that size
 
 
 def tableau(
@@ -105,8 +107,7 @@ def tableau(
 
     noise = _SAFETY * jnp.maximum(_noise(table, slope, amplified, valid, usable), noise)
     smallest = jnp.min(jnp.where(usable, size, jnp.inf))
-    growth = jnp.where(smallest > 0, size / jnp.where(smallest > 0, smallest, 1), 1)
-    rounding = noise * jnp.maximum(growth, 1) + unit * size
+    rounding = _grown(noise, smallest, size) + unit * size
     rounding = _combined(jnp.abs(matrix), jnp.where(usable, rounding, 0) * inverse)
 
     truncation = jnp.maximum(
@@ -115,7 +116,7 @@ def tableau(
     truncation *= jnp.where(table.column == 0, _RAW_SAFETY, 1).astype(slope.dtype)
     bound = truncation + rounding + _ARITHMETIC * unit * jnp.abs(slope)
     valid &= (table.left >= 0) & valid[table.left] & valid[table.upper]
-    return Tableau(slope, jnp.where(valid & jnp.isfinite(bound), bound, jnp.inf), noise)
+    return Tableau(slope, jnp.where(valid & jnp.isfinite(bound), bound, jnp.inf), noise, smallest)
 
 
 def _noise(
@@ -143,15 +144,24 @@ def singles(
     usable: jax.Array,
     wanted: jax.Array,
     size: jax.Array,
-    noise: jax.Array,
+    ladder: Tableau,
     unit: jax.Array,
 ) -> Tableau:
     """Returns the wanted differences as they are, each bounded by the next longer one."""
     slope = jnp.where(usable, seen.rise, 0) / jnp.where(usable, seen.run, 1)
     longer = jnp.append(jnp.full(1, jnp.inf, slope.dtype), jnp.where(usable, slope, jnp.inf)[:-1])
+    noise = _grown(ladder.noise, ladder.smallest, size)
     bound = _RAW_SAFETY * jnp.abs(slope - longer) + (noise + unit * size) / seen.run
     bound += _ARITHMETIC * unit * jnp.abs(slope)
-    return Tableau(slope, jnp.where(wanted & jnp.isfinite(bound), bound, jnp.inf), noise)
+    return ladder._replace(
+        slope=slope, bound=jnp.where(wanted & jnp.isfinite(bound), bound, jnp.inf)
+    )
+
+
+def _grown(noise: jax.Array, smallest: jax.Array, size: jax.Array) -> jax.Array:
+    """Returns the noise of values of some size: if they are larger, so is their noise."""
+    growth = jnp.where(smallest > 0, size / jnp.where(smallest > 0, smallest, 1), 1)
+    return noise * jnp.maximum(growth, 1)
 
 
 def noise_of_singles(seen: Differences, usable: jax.Array) -> jax.Array:
