@@ -248,7 +248,6 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
 def _of_leaf(leaf: jax.Array, found: Slope, kind: Callable) -> Slope:
     """Returns slopes in the shape of a leaf, the gradient in its dtype."""
     with np.errstate(over="ignore"):  # of half precision; then the bound is infinite
-        with np.errstate(over="ignore"):  # in half precision; then the bound is infinite
         slope = found.slope.astype(leaf.dtype)
     rounding = np.abs(slope.astype(found.slope.dtype) - found.slope)
     bound = found.bound + np.nan_to_num(rounding, posinf=np.inf)
