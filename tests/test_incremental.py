@@ -235,8 +235,16 @@ def errors(case, dtype, methods):
     return [np.linalg.norm(each - truth) for each in found], np.linalg.norm(truth)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# Every case in float64, and what differs by dtype, casts and rounding, in float32 for two.
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}")
+        for case in CASES
+        for dtype in ("float64", "float32")
+        if dtype == "float64" or case.name in ("mlp", "attention")
+    ],
+)
 def test_incremental_error_is_within_twice_that_of_dense(case, dtype):
     (incremental, dense), size = errors(case, dtype, [INCREMENTAL, DENSE])
     # Where both are at the noise, chance decides: eps ** (2/3) is what the step was chosen for,
@@ -247,7 +255,7 @@ def test_incremental_error_is_within_twice_that_of_dense(case, dtype):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.name in ("mlp", "attention", "embedding", "scan")],
+    "case", [case for case in CASES if case.name in ("mlp", "scan")],
     ids=lambda case: case.name,
 )  # fmt: skip
 def test_incremental_error_is_within_twice_that_of_dense_in_half_precision(case, dtype):
@@ -258,7 +266,7 @@ def test_incremental_error_is_within_twice_that_of_dense_in_half_precision(case,
 @pytest.mark.parametrize(
     "method", [dc.ForwardDifference, dc.BackwardDifference, dc.CentralDifference]
 )
-@pytest.mark.parametrize("batch", [None, 1, 4, 1000])
+@pytest.mark.parametrize("batch", [None, 4])
 def test_every_scheme_and_batch_gives_the_dense_gradient(method, batch):
     case = CASES[0]
     x = case.at("float64")
