@@ -233,14 +233,23 @@ def _cancelling(rng):
 
 
 def _single_inside(rng):
-    x, rate = _point(rng)
-    g, h = _composition(rng, single=True), _composition(rng)
-    scale, rate32, mixed = _size(rng, -3, 3), np.float32(rate), rng.random()
-    if mixed < 0.5:
-        return lambda m, x: m.double(g(m, rate32 * m.single(x))) * scale, x, 1 / rate
-    if mixed < 0.75:
-        return lambda m, x: m.double(g(m, m.single(rate * x))) * scale + h(m, rate * x), x, 1 / rate
-    return lambda m, x: h(m, m.double(g(m, m.single(rate * x)))) * scale, x, 1 / rate
+    """Returns a function that computes in float32, or a part of which does.
+
+    By itself, too, that part shows its derivative: one that is so flat that float32 makes a
+    constant of it hides a share of the derivative from everyone.
+    """
+    while True:
+        x, rate = _point(rng)
+        g, h = _composition(rng, single=True), _composition(rng)
+        rate32, kind, scale = np.float32(rate), rng.random(), _size(rng, -3, 3)
+        inner = lambda m, x, g=g, rate=rate32: m.double(g(m, rate * m.single(x)))
+        if _with_truth(inner, x, 1 / rate) is not None:
+            break
+    if kind < 0.5:
+        return lambda m, x: inner(m, x) * scale, x, 1 / rate
+    if kind < 0.75:
+        return lambda m, x: inner(m, x) * scale + h(m, rate * x), x, 1 / rate
+    return lambda m, x: h(m, inner(m, x)) * scale, x, 1 / rate
 
 
 def _poles_and_kinks(rng):
