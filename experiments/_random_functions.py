@@ -15,6 +15,8 @@ import numpy as np
 
 CLASSES = ("smooth", "cancelling", "float32 inside", "poles and kinks", "scales")
 _DIGITS = 80
+# A sine of more takes as many digits as its argument has.
+_FARTHEST = 1e25
 
 
 class RandomFunction(NamedTuple):
@@ -134,6 +136,8 @@ def _dual(y: Any) -> _Dual:
 
 def _lifted(value: Callable, slope: Callable) -> Callable:
     def function(y):
+        if abs(y.value) > _FARTHEST:
+            raise ValueError("too large for float64, or for its period to be known")
         result = value(y.value)
         if mpmath.im(result) != 0:
             raise ValueError("outside of the domain")
