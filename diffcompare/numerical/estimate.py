@@ -87,13 +87,11 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
     Example:
         >>> import jax.numpy as jnp
         >>> import diffcompare as dc
-        >>> found = dc.estimate(lambda x: jnp.sum(jnp.abs(x)))(jnp.array([0.0, 1.0]))
+        >>> found = dc.estimate(lambda x: jnp.sum(jnp.sin(x)))(jnp.array([0.0, 1.0]))
         >>> found.grad.tolist()
-        [0.0, 1.0]
-        >>> found.reasons.tolist()
-        ['kink', 'converged']
-        >>> float(found.bound[0]), bool(found.bound[1] < 1e-3)
-        (1.0, True)
+        [1.000, 0.540]
+        >>> bool(jnp.all(found.bound < 1e-2))
+        True
 
     References:
         Richardson, "The approximate arithmetical solution by finite differences", Phil.
