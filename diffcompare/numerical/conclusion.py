@@ -26,7 +26,7 @@ from diffcompare.numerical.tableau import Tableau
 _USEFUL, _USEFUL_AT_ZERO = 0.1, 1e-4
 # Estimates from steps below this share of |x|, as a power of two of the digits, could come from
 # the treads of a staircase that half of the digits make.
-_SUSPICIOUS = 0.41
+_SUSPICIOUS = 0.31
 
 _SIDES = (0, 1, -1)  # both, ahead, behind; each is the index of itself
 

@@ -214,7 +214,8 @@ def _treads(
     # One step longer the treads matter less; but a small difference is lost in truncation.
     for _ in range(2):
         longer = jnp.maximum(outer - 1, 0)
-        outer = jnp.where(change(longer, inner) > change(longer - 1, longer), longer, outer)
+        agrees = change(longer, inner) > 4 * change(longer - 1, longer)
+        outer = jnp.where(agrees, longer, outer)
     again = found.close & (index[:-1] <= rung - 2) & (index[:-1] >= rung - 3)
     has_gap = jnp.any(again) & (scan.ahead[rung] > place.size * jnp.exp2(-0.34 * place.digits))
     inner, outer = jnp.where(has_gap, rung + 1, inner), jnp.where(has_gap, rung - 1, outer)
@@ -297,7 +298,7 @@ def _staircase(
     jump = jnp.abs(seen.bend[outer] - (ahead - behind) * seen.run[outer] / 4)
     shorter = jnp.minimum(inner + 1, scan.ahead.shape[0] - 1)
     noise = jnp.abs(tread - seen.slope[shorter]) * seen.run[shorter] / seen.run[inner]
-    is_staircase = same & (jump <= gap * seen.run[outer] / 2) & (reach.flat | (gap > 16 * noise))
+    is_staircase = same & (jump <= 0.75 * gap * seen.run[outer]) & (reach.flat | (gap > 16 * noise))
     has_steps = reach.treads.possible & reach.flat & (ahead == 0) & (behind == 0)
     height = jnp.where(has_steps, seen.swell[outer], 0)
     return is_staircase & reach.treads.possible, tread, gap, height
