@@ -17,9 +17,9 @@ from diffcompare.numerical import CentralDifference as CentralDifference
 from diffcompare.numerical import ComplexStep as ComplexStep
 from diffcompare.numerical import ForwardDifference as ForwardDifference
 from diffcompare.numerical.conclusion import Status as Status
-from diffcompare.numerical.estimate import Estimate as Estimate
-from diffcompare.numerical.estimate import Richardson as Richardson
-from diffcompare.numerical.estimate import estimate as estimate
+from diffcompare.numerical.estimation import Estimate as Estimate
+from diffcompare.numerical.estimation import Richardson as Richardson
+from diffcompare.numerical.estimation import estimate as estimate
 from diffcompare.numerical.host import BlackBox as BlackBox
 from diffcompare.numerical.host import EvaluationError as EvaluationError
 from diffcompare.numerical.host import black_box as black_box

@@ -79,20 +79,20 @@ def check_outputs(name: str, fun: Callable, value: PyTree) -> None:
             )
 
 
-def check_scalar(fun: Callable, value: Any) -> None:
+def check_scalar(name: str, fun: Callable, value: Any) -> None:
     leaves = jax.tree.leaves(value)
     if len(leaves) != 1 or leaves[0] is not value:
         raise TypeError(
-            f"grad needs a function with a scalar output, but {name_of(fun)} returned a "
+            f"{name} needs a function with a scalar output, but {name_of(fun)} returned a "
             f"{type(value).__name__} of {len(leaves)} arrays. Return one of them, or set has_aux "
             "for a pair of a scalar and auxiliary data."
         )
     if jnp.shape(value) != ():
         raise TypeError(
-            f"grad needs a function with a scalar output, but {name_of(fun)} returned shape "
+            f"{name} needs a function with a scalar output, but {name_of(fun)} returned shape "
             f"{jnp.shape(value)}. Reduce it first, for example with jnp.sum."
         )
-    check_outputs("grad", fun, value)
+    check_outputs(name, fun, value)
 
 
 def check_match(name: str, what: str, given: PyTree, like: str, wanted: PyTree) -> None:

@@ -109,12 +109,12 @@ def value_and_grad(
         x = split.x
         if isinstance(method, VjpMethod):
             value, pullback, *aux = method.vjp(split.fun, x, has_aux=has_aux)
-            _arguments.check_scalar(fun, value)
+            _arguments.check_scalar("grad", fun, value)
             grads = pullback(jnp.ones_like(value))
         else:
             output = split.by.value(split.fun, x)
             value, aux = (output[0], [output[1]]) if has_aux else (output, [])
-            _arguments.check_scalar(fun, value)
+            _arguments.check_scalar("grad", fun, value)
             columns = split.by.columns(_first(split.fun) if has_aux else split.fun, x)
             grads = jax.tree.map(
                 lambda leaf, c: c.reshape(leaf.shape).astype(leaf.dtype), x, columns

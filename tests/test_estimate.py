@@ -8,7 +8,7 @@ from helpers import PROBLEMS, relative_error
 
 import diffcompare as dc
 from diffcompare.numerical import ladder, line
-from diffcompare.numerical.estimate import Estimate, Richardson, estimate
+from diffcompare.numerical.estimation import Estimate, Richardson, estimate
 from experiments import _random_functions
 
 SMOOTH = [problem for problem in PROBLEMS if problem.name != "pytree with holes"]

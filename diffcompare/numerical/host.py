@@ -206,7 +206,7 @@ def values_on_host(
         TypeError: The function did not return a floating-point scalar.
     """
     here = _value_at(box, fun, x, None)
-    check_scalar(box, here)
+    check_scalar("estimate", box, here)
 
     def evaluate(point):
         try:

@@ -127,14 +127,16 @@ def entry_steps(step: Step, leaf: Any, order: int) -> Any:
     return xp.maximum(h, float(jnp.finfo(leaf.dtype).smallest_normal)).astype(leaf.dtype)
 
 
-def rounded(x: jax.Array) -> jax.Array:
-    """Returns `x`, certain to be rounded to its dtype.
+def rounded(x: jax.Array, dtype: Any = None) -> jax.Array:
+    """Returns `x` in a dtype, by default its own, certain to be rounded to it.
 
     XLA may keep a half-precision intermediate in float32. The displacement would then be
     that of a point at which the function is not evaluated.
     """
-    info = jnp.finfo(x.dtype)
-    return jax.lax.reduce_precision(x, exponent_bits=info.nexp, mantissa_bits=info.nmant)
+    dtype = x.dtype if dtype is None else dtype
+    info = jnp.finfo(dtype)
+    reduced = jax.lax.reduce_precision(x, exponent_bits=info.nexp, mantissa_bits=info.nmant)
+    return reduced.astype(dtype)
 
 
 def _namespace(array: Any) -> Any:

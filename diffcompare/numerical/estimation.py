@@ -105,7 +105,7 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
         for position, argument in zip(positions, x, strict=True):
             filled[position] = argument
         value = fun(*filled, **kwargs)
-        _arguments.check_scalar(fun, value)
+        _arguments.check_scalar("estimate", fun, value)
         return value
 
     def run(args, kwargs):
@@ -287,7 +287,7 @@ def slopes_of_leaf(fun: Callable, leaf: jax.Array, batch: int | None = None) -> 
 
         def evaluate(h):
             ends = jnp.stack([x.astype(wide) + h, x.astype(wide) - h])
-            ends = rounded(ends, leaf.dtype)
+            ends = steps.rounded(ends, leaf.dtype)
             away = jnp.abs(ends.astype(wide) - x.astype(wide))
             values = jax.vmap(at)(ends.reshape(-1)).reshape(*ends.shape, outputs)
             return Pairs(*away, *values)
@@ -297,16 +297,6 @@ def slopes_of_leaf(fun: Callable, leaf: jax.Array, batch: int | None = None) -> 
 
     size = batch or max(1, min(_rows(leaf) // (2 * ladder.LADDER), 256 // outputs))
     return _tree.map_in_batches(jax.vmap(slopes), leaf.size, min(size, leaf.size))
-
-
-def rounded(x: jax.Array, dtype: Any) -> jax.Array:
-    """Returns `x` in a dtype, certain to be rounded to it.
-
-    XLA may keep a half-precision intermediate in float32. The displacement would then be
-    that of a point at which the function is not evaluated.
-    """
-    info = jnp.finfo(dtype)
-    return jax.lax.reduce_precision(x, info.nexp, info.nmant).astype(dtype)
 
 
 def _outputs(fun: Callable, x: PyTree) -> tuple[int, jnp.dtype]:
@@ -394,7 +384,7 @@ class Richardson(ColumnMethod):
         def evaluate(h):
             def end(t):
                 point = jax.tree.map(
-                    lambda p, q: rounded(p.astype(wide) + t * q.astype(wide), p.dtype), x, v
+                    lambda p, q: steps.rounded(p.astype(wide) + t * q.astype(wide), p.dtype), x, v
                 )
                 moved = jax.tree.map(lambda p, q: p.astype(wide) - q.astype(wide), point, x)
                 return jnp.abs(_tree.vdot(moved, unit_v)) / square, _raveled(fun(point), wide)
