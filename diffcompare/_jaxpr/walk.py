@@ -133,7 +133,8 @@ def walk(
 
 def close(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
     """Returns the jaxpr with its constants; in newer JAX every jaxpr has them."""
-    return jaxpr if hasattr(jaxpr, "consts") else ClosedJaxpr(jaxpr, ())
+    closed: Any = jaxpr if hasattr(jaxpr, "consts") else ClosedJaxpr(jaxpr, ())
+    return closed
 
 
 def called(eqn: JaxprEqn) -> ClosedJaxpr | None:

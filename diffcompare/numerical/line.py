@@ -7,6 +7,7 @@ only what is done between the three batches of values, and that once for all fun
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,9 +89,10 @@ def slopes_of_lines(
         return ends, np.abs(ends.astype(wide) - middle)
 
     def pairs(values, away):
-        ahead, behind = np.split(away, 2, axis=1)
-        above, below = np.split(values.astype(wide)[:, :, None], 2, axis=1)
-        return Pairs(ahead, behind, above, below)
+        # NumPy's arrays, which the compiled stages take as they take JAX's.
+        distances: Any = np.split(away, 2, axis=1)
+        both: Any = np.split(values.astype(wide)[:, :, None], 2, axis=1)
+        return Pairs(*distances, *both)
 
     exponents, steps = first(place)
     ends, away = points(steps)
