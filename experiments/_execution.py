@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from experiments import _codec, _environment, _files, _registry, _terminal
+from diffcompare import _files
+from experiments import _codec, _environment, _registry, _terminal
 from experiments._registry import Experiment, UsageError
 
 

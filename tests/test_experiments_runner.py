@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _environment, _files, _registry, _runner, _terminal
+from diffcompare import _files
+from experiments import _environment, _registry, _runner, _terminal
 
 ROOT = Path(__file__).parents[1]
 

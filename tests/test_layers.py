@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a room imports itself and the rooms before it.
 ROOMS = (
+    "_files",
     "_progress",
     "_tree",
     "_jaxpr",

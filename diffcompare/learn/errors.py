@@ -27,3 +27,7 @@ class DivergenceError(FloatingPointError):
         self.step = step
         self.params = params
         self.history = history
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint was truncated or altered, or cannot be read. It was not used."""

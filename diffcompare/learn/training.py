@@ -1,35 +1,31 @@
 """Stochastic gradient descent as one compiled loop for each epoch."""
 
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from diffcompare._progress import progress
 from diffcompare.automatic.mode import ReverseMode
+from diffcompare.learn import checkpoint as checkpoints
+from diffcompare.learn import placement
 from diffcompare.learn.errors import DivergenceError
+from diffcompare.learn.history import Epoch, History
+from diffcompare.learn.journal import Journal
 from diffcompare.method import Method
 from diffcompare.operators import value_and_grad
 
 PyTree = Any
 Metrics = Callable[[PyTree], Mapping[str, Any]]
-
-
-class History(NamedTuple):
-    """What happened during training, epoch by epoch."""
-
-    loss: np.ndarray  # (epochs,), mean over the steps of an epoch, each before its update
-    step_loss: np.ndarray  # (epochs, steps), the loss of every batch
-    seconds: np.ndarray  # (epochs,), for training alone; no compilation, no metrics
-    samples_per_second: np.ndarray  # (epochs,)
-    metrics: dict[str, np.ndarray]  # name -> (epochs,), after each epoch
-    compile_seconds: float
 
 
 class Fitted(NamedTuple):
@@ -56,8 +52,12 @@ def fit(
     method: Method = ReverseMode(),
     metrics: Metrics | None = None,
     has_key: bool = False,
-    mesh: Any = None,
-    checkpoint: Any = None,
+    mesh: Mesh | None = None,
+    compute_dtype: Any = None,
+    checkpoint: str | os.PathLike | None = None,
+    save_every: int = 1,
+    log: str | os.PathLike | None = None,
+    stop: Callable[[History], bool] | None = None,
 ) -> Fitted:
     """Returns parameters that make the loss small, found from gradients of random batches.
 
@@ -82,19 +82,35 @@ def fit(
             the accuracy on held-out data. It is not compiled unless you do.
         has_key: Whether the loss is random, for example because of dropout: it is then called
             as `loss(params, x, y, key)`, with another key in every step.
-        mesh: Not supported yet.
-        checkpoint: Not supported yet.
+        mesh: The devices that share every batch, also those of several processes, each of
+            which calls `fit` with the same arguments. The data is there on each of them. The
+            result is that of one device, but for the rounding of sums over a batch.
+        compute_dtype: A dtype in which the loss is computed, such as `jnp.bfloat16`: floating
+            parameters and data are converted to it for every step, while the parameters
+            themselves, and what the optimizer keeps, stay in their own dtype.
+        checkpoint: A folder in which the run is saved, so that one that was killed goes on
+            where it was when it is started again with the same arguments; it then gives, bit
+            for bit, the parameters and losses of one that was not. A run that was complete
+            gives its result, or goes on to more epochs. It needs orbax-checkpoint.
+        save_every: After how many epochs to save. The last one is always saved.
+        log: A file to which every epoch is written as it ends, a line of JSON each.
+        stop: `stop(history) -> bool`, called after each epoch: whether it was the last. See
+            `EarlyStopping`.
 
     Returns:
         The parameters and the history.
 
     Raises:
-        TypeError: `epochs` or `batch_size` is not an integer, or `data` is not a pair.
-        ValueError: `epochs` or `batch_size` is not positive, there are fewer examples than
-            make a batch, or `x` and `y` differ in their number.
+        TypeError: `epochs`, `batch_size` or `save_every` is not an integer, `data` is not a
+            pair, or `mesh` is not a mesh.
+        ValueError: One of these numbers is not positive, there are fewer examples than make a
+            batch, `x` and `y` differ in their number, the devices cannot share a batch
+            equally, or `checkpoint` holds another run: one of other data, another key, batch
+            size, method, dtype, or parameters of other shapes. (It cannot know whether `loss`
+            and `optimizer` are what they were.)
         FloatingPointError: The loss became infinite or NaN. The error, a `DivergenceError`,
             names the step and carries the parameters and history from before.
-        NotImplementedError: `mesh` or `checkpoint` is given.
+        CheckpointError: A checkpoint was truncated or altered.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -120,42 +136,68 @@ def fit(
         Robbins and Monro, "A stochastic approximation method", Annals of Mathematical
         Statistics 22(3), 1951.
     """
-    _reject_later("mesh", mesh)
-    _reject_later("checkpoint", checkpoint)
     examples = _checked_examples(data)
-    _check_positive(epochs=epochs, batch_size=batch_size)
+    _check_positive(epochs=epochs, batch_size=batch_size, save_every=save_every)
     if batch_size > examples:
         raise ValueError(
             f"batch_size must be at most the number of examples, {examples}, but it is "
             f"{batch_size}."
         )
-    data = jax.tree.map(jnp.asarray, tuple(data))
+    mesh = placement.checked_mesh(mesh, batch_size)
+    data = placement.everywhere(jax.tree.map(jnp.asarray, tuple(data)), mesh)
     # The loop donates its state. A copy keeps the caller's arrays alive.
-    params = _copy(params)
-    state = _State(params, _copy(optimizer.init(params)))
-    options = {"loss": loss, "optimizer": optimizer, "method": method}
+    state = placement.everywhere(_copy(_State(params, optimizer.init(params))), mesh)
+    options = {"loss": loss, "optimizer": optimizer, "method": method, "mesh": mesh}
     options |= {"batch_size": batch_size, "has_key": has_key}
+    options["compute_dtype"] = _checked_dtype(compute_dtype)
+
+    journal = Journal(
+        samples=examples // batch_size * batch_size,
+        log=None if log is None else Path(log),
+        folder=None if checkpoint is None else Path(checkpoint),
+        save_every=save_every,
+        conditions={} if checkpoint is None else _conditions(state, data, key, options),
+    )
+    state = journal.begin(state, epochs)
 
     began = time.perf_counter()
-    epoch = _epoch.lower(state, data, key, **options).compile()
-    recorder = _Recorder(examples // batch_size * batch_size, time.perf_counter() - began)
-    with progress(epochs, "epoch") as report:
-        for number in range(epochs):
-            # Only the state is donated, so this is what a loss that is not finite falls back to.
-            before = _copy(state.params)
+    keys = functools.partial(_key_of_epoch, key, mesh)
+    epoch = _epoch.lower(state, data, keys(0), **options).compile()
+    journal.compile_seconds = time.perf_counter() - began
+    # Only the state is donated, so this is what a loss that is not finite falls back to, and
+    # what `metrics` may keep.
+    params = placement.here(_copied(state.params), mesh)
+    done = len(journal.epochs)
+    ended = done == epochs or (done > 0 and stop is not None and stop(journal.history()))
+    with progress(epochs, "epoch", done) as report:
+        while not ended:
+            number = len(journal.epochs)
             began = time.perf_counter()
-            state, losses = epoch(state, data, jax.random.fold_in(key, number))
+            state, losses = epoch(state, data, keys(number))
             losses = np.asarray(losses)
             seconds = time.perf_counter() - began
-            _check_finite(losses, number, before, recorder)
-            recorder.add(losses, seconds, metrics(state.params) if metrics else {})
-            report(recorder.line())
-    return Fitted(state.params, recorder.history())
+            _check_finite(losses, number, params, journal)
+            params = placement.here(_copied(state.params), mesh)
+            found = metrics(params) if metrics else {}
+            found = {name: float(value) for name, value in found.items()}
+            journal.add(Epoch(losses, seconds, found))
+            ended = number + 1 == epochs or (stop is not None and stop(journal.history()))
+            journal.save(state, ended)
+            report(journal.line())
+    return Fitted(params, journal.history())
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("loss", "optimizer", "method", "batch_size", "has_key"),
+    static_argnames=(
+        "loss",
+        "optimizer",
+        "method",
+        "batch_size",
+        "has_key",
+        "mesh",
+        "compute_dtype",
+    ),
     donate_argnums=0,
 )
 def _epoch(
@@ -168,18 +210,23 @@ def _epoch(
     method: Method,
     batch_size: int,
     has_key: bool,
+    mesh: Mesh | None,
+    compute_dtype: np.dtype | None,
 ) -> tuple[_State, Array]:
     """Returns the state after one epoch, and the loss of every batch."""
     examples = jax.tree.leaves(data)[0].shape[0]
     steps = examples // batch_size
     order_key, loss_key = jax.random.split(key)
     order = jax.random.permutation(order_key, examples)[: steps * batch_size]
+    loss = loss if compute_dtype is None else _computed_in(compute_dtype, loss)
     slope = value_and_grad(loss, method=method)
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: _State, inputs: tuple[Array, Array]) -> tuple[_State, Array]:
         number, batch = inputs
+        batch = placement.shared(batch, mesh)
         x, y = jax.tree.map(lambda leaf: leaf.at[batch].get(mode="promise_in_bounds"), data)
+        x, y = placement.shared((x, y), mesh)
         keys = (jax.random.fold_in(loss_key, number),) if has_key else ()
         value, gradient = slope(state.params, x, y, *keys)
         # Line searches and the like ask for these; other optimizers pass over them.
@@ -198,38 +245,20 @@ def _in_dtype_of(old: Array, new: Array) -> Array:
     return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
-class _Recorder:
-    """Gathers the history, as it goes."""
+def _computed_in(dtype: np.dtype, loss: Callable[..., Array]) -> Callable[..., Array]:
+    """Returns the loss computed in a dtype; its derivative is one of the parameters as they are."""
 
-    def __init__(self, samples: int, compile_seconds: float):
-        self._samples = samples
-        self._compile_seconds = compile_seconds
-        self._losses: list[np.ndarray] = []
-        self._seconds: list[float] = []
-        self._metrics: list[dict[str, float]] = []
+    def computed(params, x, y, *keys):
+        return loss(*jax.tree.map(converted, (params, x, y)), *keys)
 
-    def add(self, losses: np.ndarray, seconds: float, metrics: Mapping[str, Any]) -> None:
-        self._losses.append(losses)
-        self._seconds.append(seconds)
-        self._metrics.append({name: float(value) for name, value in metrics.items()})
+    def converted(leaf):
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-    def line(self) -> str:
-        loss, speed = self._losses[-1].mean(dtype=float), self._samples / self._seconds[-1]
-        values = "".join(f"  {name} {value:.4f}" for name, value in self._metrics[-1].items())
-        return f"loss {loss:.4f}{values}  {speed:,.0f} samples/s"
+    return computed
 
-    def history(self) -> History:
-        seconds = np.array(self._seconds)
-        names = self._metrics[0] if self._metrics else {}
-        losses = np.stack(self._losses) if self._losses else np.empty((0, 0))
-        return History(
-            loss=np.array([losses.mean(dtype=float) for losses in self._losses]),
-            step_loss=losses,
-            seconds=seconds,
-            samples_per_second=self._samples / seconds,
-            metrics={name: np.array([row[name] for row in self._metrics]) for name in names},
-            compile_seconds=self._compile_seconds,
-        )
+
+def _key_of_epoch(key: Array, mesh: Mesh | None, number: int) -> Array:
+    return placement.everywhere(jax.random.fold_in(key, number), mesh)
 
 
 def _copy(tree: PyTree) -> PyTree:
@@ -237,7 +266,25 @@ def _copy(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), tree)
 
 
-def _check_finite(losses: np.ndarray, epoch: int, before: PyTree, recorder: _Recorder) -> None:
+# Compiled, because arrays of several processes cannot be copied otherwise.
+_copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+
+
+def _conditions(state: _State, data: PyTree, key: Array, options: Mapping) -> dict[str, Any]:
+    """Returns what a run has to have in common with the one it goes on with."""
+    shapes = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        "state": {jax.tree_util.keystr(k): f"{v.dtype}{list(v.shape)}" for k, v in shapes},
+        "data": checkpoints.fingerprint(data),
+        "key": checkpoints.fingerprint(key),
+        "method": repr(options["method"]),
+        "batch_size": int(options["batch_size"]),
+        "has_key": bool(options["has_key"]),
+        "compute_dtype": str(options["compute_dtype"]),
+    }
+
+
+def _check_finite(losses: np.ndarray, epoch: int, before: PyTree, journal: Journal) -> None:
     bad = np.flatnonzero(~np.isfinite(losses.astype(float)))
     if not bad.size:
         return
@@ -249,15 +296,8 @@ def _check_finite(losses: np.ndarray, epoch: int, before: PyTree, recorder: _Rec
         "of this error, the epochs before it in .history.",
         step=step,
         params=before,
-        history=recorder.history(),
+        history=journal.history(),
     )
-
-
-def _reject_later(name: str, value: Any) -> None:
-    if value is not None:
-        raise NotImplementedError(
-            f"fit does not support {name} yet, but it is {value!r}. Leave it out."
-        )
 
 
 def _check_positive(**values: int) -> None:
@@ -266,6 +306,15 @@ def _check_positive(**values: int) -> None:
             raise TypeError(f"{name} must be an integer, but it is {value!r}.")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, but it is {value}.")
+
+
+def _checked_dtype(dtype: Any) -> np.dtype | None:
+    if dtype is None:
+        return None
+    dtype = jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"compute_dtype must be a floating-point dtype, but it is {dtype}.")
+    return dtype
 
 
 def _checked_examples(data: Any) -> int:
