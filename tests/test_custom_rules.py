@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxpr_as_fun
 
+from diffcompare import operators
 from diffcompare._jaxpr import custom_rules
+from diffcompare.symbolic import Symbolic
+
+EPS = np.finfo(np.float64).eps
+
+
+def grad(fun, rules, route="program"):
+    return operators.grad(fun, method=Symbolic(route, rules=rules))
 
 
 @jax.custom_jvp
@@ -80,3 +88,39 @@ def test_a_rule_with_integers_and_arguments_that_are_fixed_is_traced():
     assert custom_rules.floating_outputs(eqn) == (True, False)
     (found,) = jaxpr_as_fun(custom_rules.reverse(eqn, (True, False)))(x, place, jnp.asarray(5.0))
     assert np.asarray(found).tolist() == [0.0, 10.0, 0.0]
+
+
+POINT = jnp.asarray(0.7)
+CLAIMS = {
+    "wrong slopes": lambda x: jnp.sin(tripled(x**2, x)),
+    "a clipped gradient": lambda x: jnp.sin(3 * clipped(5 * x)),
+    "a straight-through estimator": lambda x: jnp.exp(through(3 * x)),
+    "within a scan": lambda x: jax.lax.scan(lambda c, _: (tripled(c, c), None), x, None, 3)[0],
+    "within a branch": lambda x: jax.lax.cond(x > 0, lambda x: through(x) ** 2, jnp.sin, x),
+    "of an array": lambda x: jnp.sum(tripled(x * jnp.ones(3), jnp.arange(3.0)) ** 2),
+    "silu": jax.nn.silu,
+    "softplus at 0": lambda x: jax.nn.softplus(x - 0.7),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_a_rule_claims_is_honoured_as_jax_does(name):
+    fun = CLAIMS[name]
+    truth = jax.grad(fun)(POINT)
+    # The same operations, grouped otherwise: a few roundings.
+    np.testing.assert_allclose(grad(fun, "jax")(POINT), truth, rtol=8 * EPS)
+    if name not in ("silu", "softplus at 0"):
+        assert abs(grad(fun, "math")(POINT) - truth) > 0.1
+
+
+def test_a_rule_of_slopes_is_honoured_along_a_direction():
+    fun = CLAIMS["wrong slopes"]
+    found = operators.jvp(fun, (POINT,), (jnp.ones(()),), method=Symbolic(rules="jax"))
+    assert np.allclose(found, jax.jvp(fun, (POINT,), (jnp.ones(()),)), rtol=8 * EPS)
+    with pytest.raises(TypeError, match="clipped has a custom_vjp rule"):
+        operators.jvp(clipped, (POINT,), (jnp.ones(()),), method=Symbolic(rules="jax"))
+
+
+def test_rules_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="rules must be 'math' or 'jax', but it is 'mine'"):
+        Symbolic(rules="mine")

@@ -1,8 +1,13 @@
 """The derivative where there is none: what is said at a kink."""
 
 import dataclasses
+from typing import Any, Literal
 
 import jax
+
+# What a function with a custom derivative rule is taken for: "math" differentiates its body,
+# "jax" asks the rule.
+Rules = Literal["math", "jax"]
 
 
 @jax.tree_util.register_static
@@ -44,3 +49,18 @@ class Convention:
     def lecture(cls) -> "Convention":
         """Returns the textbook's slope 1 of the ReLU, max(0, x), at 0; otherwise JAX's."""
         return cls(relu=1.0, maximum_of_zero=1.0)
+
+
+def check_rules(rules: Any) -> None:
+    """Raises `ValueError` unless `rules` is one of the two."""
+    if rules not in ("math", "jax"):
+        raise ValueError(f"rules must be 'math' or 'jax', but it is {rules!r}.")
+
+
+def check_convention(convention: Any) -> None:
+    """Raises `TypeError` unless `convention` is a `Convention` or None."""
+    if not isinstance(convention, Convention | None):
+        raise TypeError(
+            "convention must be a Convention, such as Convention.jax() or Convention.lecture(), "
+            f"but it is {convention!r}."
+        )

@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from diffcompare.method import JvpMethod, VjpMethod
-from diffcompare.symbolic.convention import Convention
+from diffcompare.symbolic.convention import (
+    Convention,
+    Rules,
+    check_convention,
+    check_rules,
+)
 
 Route = Literal["auto", "program", "expression", "matrix"]
 _ROUTES = ("auto", "program", "expression")
@@ -25,9 +30,10 @@ class Symbolic(JvpMethod, VjpMethod):
     `jax.jit`. Arrays that the function closes over are inputs of the derivative, so they
     may be traced.
 
-    Custom derivative rules are not consulted, since the body of the function is derived.
-    Known ones (`relu`, `relu6`, `logaddexp`, `logaddexp2`, `xlogy`, `xlog1py`) are
-    differentiated as the functions that they are.
+    Custom derivative rules are not consulted unless asked for, since a rule says what its
+    author wants the derivative to be, and the subject here is what it is. Known functions
+    (`relu`, `relu6`, `logaddexp`, `logaddexp2`, `xlogy`, `xlog1py`) are differentiated as
+    the functions that they are either way.
 
     Attributes:
         route: How the derivative is written. "program" has one symbol for each operation
@@ -36,6 +42,8 @@ class Symbolic(JvpMethod, VjpMethod):
             entries of the argument, as a textbook would, and swells; it is refused
             beyond 100,000 operations. "auto" takes "program".
         convention: What the derivative is at a kink; None is `Convention.jax()`.
+        rules: What a function with a custom derivative rule is taken for: "math"
+            differentiates its body, "jax" asks its rule, as JAX does.
 
     Raises:
         ValueError: There is no such route.
@@ -58,6 +66,7 @@ class Symbolic(JvpMethod, VjpMethod):
 
     route: Route = "auto"
     convention: Convention | None = None
+    rules: Rules = "math"
 
     def __post_init__(self):
         if self.route == "matrix":
@@ -69,11 +78,8 @@ class Symbolic(JvpMethod, VjpMethod):
             raise ValueError(
                 f"route must be one of {', '.join(map(repr, _ROUTES))}, but it is {self.route!r}."
             )
-        if not isinstance(self.convention, Convention | None):
-            raise TypeError(
-                "convention must be a Convention, such as Convention.jax() or "
-                f"Convention.lecture(), but it is {self.convention!r}."
-            )
+        check_convention(self.convention)
+        check_rules(self.rules)
 
     def vjp(self, fun, x, *, has_aux=False):
         traced, outputs, _, pull = self._derived(fun, x, has_aux)
@@ -101,7 +107,7 @@ class Symbolic(JvpMethod, VjpMethod):
             jacobian = expression.derive(traced.jaxpr, sum(traced.is_active), convention)
             values = jacobian.run(traced.constants, traced.leaves)
             return traced, values.outputs, values.push, values.pull
-        derived = program.derive(traced.jaxpr, [True] * len(traced.leaves), convention)
+        derived = program.derive(traced.jaxpr, [True] * len(traced.leaves), convention, self.rules)
         env = derived.run(traced.constants, traced.leaves)
         outputs = derived.values(env)
         aux = [None] * (len(outputs) - sum(traced.is_active))

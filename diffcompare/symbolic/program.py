@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import walk
-from diffcompare.symbolic import control, operations, rules
-from diffcompare.symbolic.convention import Convention
+from diffcompare._jaxpr import custom_rules, walk
+from diffcompare.symbolic import control, custom, operations, rules
+from diffcompare.symbolic.convention import Convention, Rules
 
 Array = Any
 
@@ -102,13 +102,20 @@ class Program:
         return [gradients[n] if n in gradients else _zeros(n) for n in self.inputs]
 
 
-def derive(jaxpr: ClosedJaxpr, is_active: Sequence[bool], convention: Convention) -> Program:
+def derive(
+    jaxpr: ClosedJaxpr,
+    is_active: Sequence[bool],
+    convention: Convention,
+    honoured: Rules = "math",
+) -> Program:
     """Returns the program of a jaxpr, with the derivative of every operation.
 
     Args:
         jaxpr: The function. What it closes over becomes an input.
         is_active: Of each input, whether to differentiate by it.
         convention: What the derivative is at a kink.
+        honoured: Whether a function with a custom derivative rule is differentiated
+            ("math"), or its rule is asked ("jax").
 
     Raises:
         UnknownPrimitiveError: The outputs depend on the inputs through a primitive that
@@ -120,7 +127,7 @@ def derive(jaxpr: ClosedJaxpr, is_active: Sequence[bool], convention: Convention
         Node(variable.aval, active and rules.is_floating(variable.aval))
         for variable, active in zip(inner.invars, is_active, strict=True)
     )
-    builder = _Builder(convention)
+    builder = _Builder(convention, honoured)
     outputs = tuple(walk.walk(jaxpr, builder, inputs, constants))
     return Program(constants, inputs, tuple(builder.operations), outputs)
 
@@ -128,8 +135,9 @@ def derive(jaxpr: ClosedJaxpr, is_active: Sequence[bool], convention: Convention
 class _Builder(walk.Interpreter[Node]):
     """Writes down every equation, with its rule."""
 
-    def __init__(self, convention: Convention):
+    def __init__(self, convention: Convention, honoured: Rules):
         self.convention = convention
+        self.honoured = honoured
         self.operations: list[Operation] = []
 
     def constant(self, value):
@@ -137,10 +145,12 @@ class _Builder(walk.Interpreter[Node]):
         return Node(value, constant=value, number=_number(value) if is_number else None)
 
     def call(self, eqn, body, inputs):
-        name = operations.known_call(eqn.primitive.name, body)
-        if name is None or not any(node.is_active for node in inputs):
+        if not any(node.is_active for node in inputs):
             return None
-        return self._record(eqn, name, inputs)
+        name = operations.known_call(eqn.primitive.name, body)
+        if name is None and self.honoured == "jax" and custom_rules.is_custom(eqn):
+            name = _CLAIMED
+        return None if name is None else self._record(eqn, name, inputs)
 
     def equation(self, eqn, inputs):
         name = eqn.primitive.name
@@ -174,8 +184,14 @@ class _Builder(walk.Interpreter[Node]):
 
     def _rule(self, eqn, name, inputs):
         active = [node.is_active for node in inputs]
+        if name is _CLAIMED:
+            flags = custom_rules.floating_outputs(eqn)
+            return custom.Claimed(eqn, tuple(active)), list(flags)
         derived = control.find(
-            eqn, name, active, lambda body, flags: derive(body, flags, self.convention)
+            eqn,
+            name,
+            active,
+            lambda body, flags: derive(body, flags, self.convention, self.honoured),
         )
         if derived is not None:
             return derived
@@ -185,6 +201,8 @@ class _Builder(walk.Interpreter[Node]):
             raise walk.unknown_primitive(eqn, READER, rules.known(), ADVICE)
         return (None if rule.is_zero else rule), [not rule.is_zero] * len(eqn.outvars)
 
+
+_CLAIMED = "a custom rule"  # the name of an operation whose derivative is what a rule claims
 
 # Primitives of which the output has one value in all entries where the input has.
 _FILLS = ("broadcast_in_dim", "convert_element_type")
