@@ -39,6 +39,10 @@ def execute(
     except OSError as error:
         raise UsageError(f"--out needs a folder, but {folder} is none: {error}.") from error
     module = _registry.load(experiment)
+    if jax.process_index() > 0:  # it takes part in computing, and the first process writes
+        with _precision(module):
+            module.run(_registry.config(module, quick) if config is None else config)
+        return
     with _precision(module):
         if not replot:
             config = _registry.config(module, quick) if config is None else config

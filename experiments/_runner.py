@@ -16,6 +16,7 @@ from typing import Any
 from experiments import _registry, _terminal
 
 _OPTIONS = ("--quick", "--replot", "--out", "--list", "--help")
+_PROCESSES = ("coordinator", "num_processes", "process_id")
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str], package: str = "experiments") -> int:
         if options.list:
             print(_listing(known))
             return 0
+        _check_processes(options)
         if rest:
             return _run_one(_chosen(rest[0], known), options, rest[1:])
         if options.help:
@@ -72,9 +74,39 @@ def _parser(package: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("figures"), help="folder of the files (default: figures)"
     )
+    processes = parser.add_argument_group(
+        "several processes", "Start the same command in each of them; the first one writes."
+    )
+    processes.add_argument("--coordinator", help="HOST:PORT of the first process, a free port")
+    processes.add_argument("--num-processes", type=int, help="how many there are")
+    processes.add_argument("--process-id", type=int, help="which one this is, counted from 0")
     parser.add_argument("--list", action="store_true", help="print the names and claims, and stop")
     parser.add_argument("-h", "--help", action="store_true", help="print this, and stop")
     return parser
+
+
+def _check_processes(options: argparse.Namespace) -> None:
+    missing = [name for name in _PROCESSES if getattr(options, name) is None]
+    if 0 < len(missing) < len(_PROCESSES):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise _registry.UsageError(f"several processes need {names} too.")
+    if not missing and not 0 <= options.process_id < options.num_processes:
+        raise _registry.UsageError(
+            f"--process-id must be from 0 to {options.num_processes - 1}, but it is "
+            f"{options.process_id}."
+        )
+
+
+def _join_processes(options: argparse.Namespace) -> None:
+    """Connects this process with the others, if there are others, before JAX is used."""
+    if options.coordinator is None:
+        return
+    import jax
+
+    # Without it, several processes on CPUs could not exchange what they computed.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+    options.coordinator = None  # once is enough
 
 
 def _listing(known: dict[str, _registry.Experiment]) -> str:
@@ -148,6 +180,7 @@ def _configured(
 
 
 def _guarded(experiment: _registry.Experiment, options: argparse.Namespace, config: Any) -> int:
+    _join_processes(options)
     from experiments import _execution  # it loads NumPy, which --help and --list must not
 
     # One experiment that fails must not keep the others from running.

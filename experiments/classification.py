@@ -23,7 +23,7 @@ import optax
 from matplotlib.figure import Figure
 
 from diffcompare import learn
-from experiments import _classification_figure
+from experiments import _classification_figure, _devices
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -243,6 +243,7 @@ def _train(
             batch_size=recipe.batch_size,
             key=order,
             metrics=functools.partial(_metrics, data[:4]),
+            mesh=_devices.mesh(recipe.batch_size),
         )
         fits.append(fitted)
     histories = [fitted.history for fitted in fits]
