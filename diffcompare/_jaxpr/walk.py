@@ -123,7 +123,7 @@ def walk(
             return interpreter.constant(np.asarray(atom.val, aval.dtype))
         return environment[atom]
 
-    for eqn, last_used in _live_equations(inner):
+    for eqn, last_used in live_equations(inner):
         outputs = _interpret(eqn, interpreter, [read(atom) for atom in eqn.invars])
         environment.update(zip(eqn.outvars, outputs, strict=True))
         for variable in last_used:
@@ -273,7 +273,7 @@ def _place(eqn: JaxprEqn) -> str:
     return "" if place == "<unknown>" else place
 
 
-def _live_equations(jaxpr: Jaxpr) -> list[tuple[JaxprEqn, list[Var]]]:
+def live_equations(jaxpr: Jaxpr) -> list[tuple[JaxprEqn, list[Var]]]:
     """Returns the equations that matter in order, each with the variables it uses last."""
     live = {atom for atom in jaxpr.outvars if isinstance(atom, Var)}
     backwards = []
