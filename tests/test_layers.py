@@ -27,6 +27,8 @@ ROOMS = (
     "comparison",
     "learn",
     "plot",
+    "commands",
+    "__main__",
 )
 # Libraries that only some rooms may import.
 CONFINED = {

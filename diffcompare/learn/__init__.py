@@ -6,6 +6,9 @@ from diffcompare.learn.errors import CheckpointError as CheckpointError
 from diffcompare.learn.errors import DataError as DataError
 from diffcompare.learn.errors import DataNotFoundError as DataNotFoundError
 from diffcompare.learn.errors import DivergenceError as DivergenceError
+from diffcompare.learn.files import Network as Network
+from diffcompare.learn.files import restore as restore
+from diffcompare.learn.files import save as save
 from diffcompare.learn.history import History as History
 from diffcompare.learn.loss import half_squared_error as half_squared_error
 from diffcompare.learn.model import Layer as Layer
