@@ -1,0 +1,255 @@
+"""What the matrix route gives: formulas, steps, code and a function."""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from diffcompare.symbolic import names
+from diffcompare.symbolic.derived import Derived, Step
+from diffcompare.symbolic.matrix import code, planning, reverse
+from diffcompare.symbolic.matrix.building import Built
+from diffcompare.symbolic.matrix.nodes import Node, reachable
+from diffcompare.symbolic.matrix.notation import Latex, Notation, Text, distinct
+from diffcompare.symbolic.matrix.writing import Writer
+
+
+class MatrixDerived(Derived):
+    """The gradient of a scalar function in matrix symbols.
+
+    Args:
+        exact: What is computed.
+        shown: What is written; it may rely on assumptions, which `assumptions` states.
+        leaf_names: Of the leaves, then of what the function closes over.
+        wanted: The leaves that are differentiated.
+        size: How many of the leaves are arguments.
+    """
+
+    def __init__(
+        self,
+        exact: Built,
+        shown: Built,
+        leaf_names: Sequence[str],
+        wanted: Sequence[int],
+        size: int,
+    ):
+        self._exact, self._shown = exact, shown
+        self._names, self._wanted, self._size = list(leaf_names), list(wanted), size
+        self._stems = planning.stems(self._names)
+        self._ranks = [leaf.rank for leaf in shown.leaves]
+        hadamard = "o" if "o" not in self._names else "*"
+        self._notations: tuple[Notation, Notation] = (Text(hadamard), Latex())
+
+    @property
+    def operations(self) -> int:
+        roots = [self._exact.value, *self._exact.gradients]
+        return sum(bool(node.args) and node.op != "let" for node in reachable(roots))
+
+    # --- formulas
+
+    def latex(self, index):
+        return self._formulas(1)[index]
+
+    def text(self, index):
+        return self._formulas(0)[index]
+
+    @functools.cache  # noqa: B019  (the derivation lives as long as its formulas)
+    def _formulas(self, which: int) -> tuple[str, ...]:
+        shown = self._shown
+        writer = Writer(self._notations[which], shown.functions, self._symbols(which))
+        closed = reverse.expanded(shown.graph, shown.gradients)
+        return tuple(writer.use(node) for node in closed)
+
+    def expression(self, index):
+        return self._exact.gradients[index]
+
+    @property
+    def value_name(self) -> tuple[str, str]:
+        """What the value is called, in text and in LaTeX."""
+        loss = self._stems.loss
+        return loss, rf"\mathcal{{{loss}}}" if len(loss) == 1 else names.latex(loss)
+
+    def derivative_name(self, index: int) -> tuple[str, str]:
+        """What a gradient is called, in text and in LaTeX."""
+        leaf = self._wanted[index]
+        text, latex = (
+            notation.derivative(value, distinct(notation, self._names, self._ranks)[leaf])
+            for notation, value in zip(self._notations, self.value_name, strict=True)
+        )
+        return text, latex
+
+    # --- steps
+
+    def steps(self):
+        return self._steps
+
+    @functools.cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        shown = self._shown
+        given = [self._given(which) for which in (0, 1)]
+        writers = [
+            Writer(notation, shown.functions, {**self._symbols(which), **given[which]})
+            for which, notation in enumerate(self._notations)
+        ]
+
+        def line(phase, names_, node, is_root=False):
+            bodies = [w.use(node) if is_root else w.body(node) for w in writers]
+            (text, latex) = (f"{n} = {b}" for n, b in zip(names_, bodies, strict=True))
+            return Step(phase, names_[0], text, latex)
+
+        forward = set(reachable([shown.value]))
+        lines = []
+        for phase in ("forward", "backward"):
+            for node in sorted(given[0], key=lambda node: node.number):
+                if (node in forward) == (phase == "forward"):
+                    lines.append(line(phase, [g[node] for g in given], node))
+            if phase == "forward":
+                lines.append(line(phase, self.value_name, shown.value))
+        for index, node in enumerate(shown.gradients):
+            lines.append(line("gradient", self.derivative_name(index), node, True))
+        return tuple(lines)
+
+    def definitions(self) -> tuple[Step, ...]:
+        """Returns what the functions in the formulas mean, and their derivatives."""
+        roots = [self._shown.value, *self._shown.gradients]
+        used = dict.fromkeys(
+            (node.param, node.op == "slope")
+            for node in reachable(roots)
+            if node.op == "slope" or (node.op == "function" and node.param in
+                                      self._shown.definitions)
+        )  # fmt: skip
+        return tuple(itertools.chain.from_iterable(self._defined(*pair) for pair in used))
+
+    def _defined(self, name: str, is_slope: bool) -> list[Step]:
+        function = self._shown.functions[name]
+        definition = self._shown.definitions.get(name)
+        texts = []
+        for which, notation in enumerate(self._notations):
+            left = notation.function(function, "z", is_slope)
+            if definition is None:
+                right = (function.slope_text, function.slope_latex)[which].format("z")
+            else:
+                writer = Writer(notation, self._shown.functions, {definition.argument: "z"})
+                right = writer.use(definition.slope if is_slope else definition.value)
+            texts.append(f"{left} = {right}")
+        return [Step("forward", function.text, texts[0], texts[1])] if texts else []
+
+    @property
+    def assumptions(self) -> tuple[Step, ...]:
+        """What the formulas rely on, and the code does not: that targets sum to 1."""
+        found = []
+        writers = [
+            Writer(notation, self._shown.functions, self._symbols(which))
+            for which, notation in enumerate(self._notations)
+        ]
+        for node in self._shown.graph.relied_on:
+            text, latex = (writer.use(node) for writer in writers)
+            ones = (text + " 1 = 1", latex + r"\,\mathbf{1} = \mathbf{1}")
+            if node.rank == 1:
+                ones = (f"1^T {text} = 1", rf"\mathbf{{1}}^{{\top}}{latex} = 1")
+            found.append(Step("forward", text, *ones))
+        return tuple(found)
+
+    def _symbols(self, which: int) -> dict[Node, str]:
+        written = distinct(self._notations[which], self._names, self._ranks)
+        shown = self._shown
+        found = dict(zip(shown.leaves, written, strict=True))
+        return found
+
+    def _given(self, which: int) -> dict[Node, str]:
+        """Returns the names of intermediate values, in a notation."""
+        shown, notation = self._shown, self._notations[which]
+        return {
+            node: notation.numbered(self._stems.of(name, node.rank), name.number, node.rank)
+            for node, name in _all_names(shown).items()
+        }
+
+    # --- code
+
+    def source(self):
+        return self._source
+
+    @functools.cached_property
+    def _source(self) -> str:
+        exact = self._exact
+        generated = {
+            node: f"{self._stems.of(name, node.rank)}{name.number}"
+            for node, name in _all_names(exact).items()
+        }
+        defined = [*exact.definitions, *exact.functions]
+        reserved = [*defined, *map(code.slope_name, defined), code.NAME, "float"]
+        ids = names.identifiers(self._names, [*reserved, *generated.values()])
+        given = {**dict(zip(exact.leaves, ids, strict=True)), **generated}
+        coder = code.Coder(exact.functions, given, exact.arrays, exact.value.dtype)
+        lines = []
+        for node in sorted(generated, key=lambda node: node.number):
+            lines.append(f"    {generated[node]} = {coder.body(node)}")
+        value = coder.use(exact.value)
+        lines.append(f"    {self._stems.loss} = {value}")
+        results = []
+        for leaf, gradient in zip(self._wanted, exact.gradients, strict=True):
+            results.append(_filled(coder, gradient, exact.leaves[leaf], ids[leaf]))
+            lines.append(f"    d{ids[leaf]} = {results[-1]}")
+        returned = ", ".join(f"d{ids[leaf]}" for leaf in self._wanted)
+        comma = "," if len(self._wanted) == 1 else ""
+        arguments = ", ".join(ids[: self._size])
+        closed = ", ".join(ids[self._size :])
+        signature = ", *, ".join(filter(None, [arguments, closed])) if closed else arguments
+        return "\n".join(
+            [
+                "import jax",
+                "import jax.numpy as jnp",
+                "",
+                "",
+                *code.helpers(coder, exact.definitions),
+                f"def {code.NAME}({signature}):",
+                *lines,
+                f"    return {self._stems.loss}, ({returned}{comma})",
+                "",
+            ]
+        )
+
+    @functools.cached_property
+    def _function(self):
+        namespace: dict[str, Any] = {}
+        exec(compile(self.source(), "<derive(route='matrix')>", "exec"), namespace)
+        return namespace[code.NAME]
+
+    def run(self, constants, leaves):
+        arrays = [jnp.asarray(leaf) for leaf in leaves]
+        value, gradients = self._function(
+            *arrays, **dict(zip(self._closed_names(), map(jnp.asarray, constants), strict=True))
+        )
+        return value, list(gradients)
+
+    def _closed_names(self) -> list[str]:
+        parameters = self._function.__code__
+        count = parameters.co_argcount
+        return list(parameters.co_varnames[count : count + parameters.co_kwonlyargcount])
+
+
+def _filled(coder: code.Coder, gradient: Node, leaf: Node, identifier: str) -> str:
+    """Returns the code of a gradient in the shape and dtype of its leaf."""
+    factor, rest = (gradient.param, gradient.args[0]) if gradient.op == "scale" else (1, gradient)
+    if rest.op == "number":
+        return f"jnp.full_like({identifier}, {code.literal(rest.param)})"
+    if rest.op == "spread" and rest.args[0].op == "number":
+        return f"jnp.full_like({identifier}, {code.literal(factor * rest.args[0].param)})"
+    text = coder.use(gradient)
+    if gradient.dtype != leaf.dtype and gradient.dtype is not None:
+        return f"({text}).astype({str(leaf.dtype)!r})"
+    return text
+
+
+def _all_names(built: Built) -> dict[Node, planning.Name]:
+    """Returns the names of intermediate values, and those of the gradients of layers."""
+    found: dict[Node, planning.Name] = dict(built.names)
+    for node in reachable([built.value, *built.gradients]):
+        if node.op == "let":
+            found[node] = node.param
+    return found
+
+
+Nodes = Mapping[Node, str]
