@@ -1,5 +1,6 @@
 """Supervised learning: data, models, the loss of the lecture, and training."""
 
+from diffcompare.learn import inpainting as inpainting
 from diffcompare.learn.data import Dataset as Dataset
 from diffcompare.learn.data import load as load
 from diffcompare.learn.errors import CheckpointError as CheckpointError
