@@ -35,12 +35,24 @@ from diffcompare.symbolic import Symbolic as Symbolic
 if TYPE_CHECKING:
     from diffcompare import learn as learn
     from diffcompare._jaxpr.walk import UnknownPrimitiveError as UnknownPrimitiveError
+    from diffcompare.automatic.graph import Graph as Graph
+    from diffcompare.automatic.graph import computational_graph as computational_graph
+    from diffcompare.exact import Exact as Exact
+    from diffcompare.exact import PrecisionError as PrecisionError
+    from diffcompare.exact import exact_grad as exact_grad
 
 __version__ = "0.1.0"
 
 # What is loaded on first use: modules, and names with the module they stand in.
 _MODULES = ("learn", "plot")
-_NAMES = {"UnknownPrimitiveError": "diffcompare._jaxpr.walk"}
+_NAMES = {
+    "Exact": "diffcompare.exact",
+    "Graph": "diffcompare.automatic.graph",
+    "PrecisionError": "diffcompare.exact",
+    "UnknownPrimitiveError": "diffcompare._jaxpr.walk",
+    "computational_graph": "diffcompare.automatic.graph",
+    "exact_grad": "diffcompare.exact",
+}
 
 
 def __getattr__(name: str) -> Any:
