@@ -55,7 +55,7 @@ def derive(
         >>> traced = trace(loss, (jnp.ones((2, 3)), jnp.ones(3), jnp.ones(2)))
         >>> derived = derive(traced, ["W", "x", "y"], Convention.jax(), wanted=[0])
         >>> derived.text(0)
-        '(W x - y) x^T'
+        'dL/dW = (W x - y) x^T'
         >>> [step.text for step in derived.steps()]
         ['z1 = W x', 'L = 1/2 ||y - z1||^2', 'delta1 = z1 - y', 'dL/dW = delta1 x^T']
     """

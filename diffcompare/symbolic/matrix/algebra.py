@@ -192,8 +192,10 @@ class Algebra(Graph):
         if exponent == 0:
             return self.full(1, node.shape)
         factor, rest = coefficient(node)
-        if rest is None and (factor != 0 or exponent > 0) and exponent.denominator == 1:
-            return self.constant(factor**exponent)
+        if rest is None and (factor != 0 or exponent > 0):
+            exact = _exact_power(factor, exponent)
+            if exact is not None:
+                return self.constant(exact)
         if rest is not None and factor != 1 and exponent.denominator == 1:
             return self.scale(Fraction(factor**exponent), self.power(rest, exponent))
         if node.op == "spread":
@@ -332,7 +334,7 @@ class Algebra(Graph):
         if rest.op == "spread":
             axis = None if rest.param is None else 1 - rest.param
             return self.spread(rest.args[0], shape, axis)
-        if rest.op == "matmul" and into:
+        if rest.op == "matmul" and into and sum(a.op == "transpose" for a in rest.args):
             left, right = rest.args
             return self.matmul(self.transpose(right), self.transpose(left))
         return self.make("transpose", [rest], None, shape)
@@ -412,3 +414,14 @@ def _gathers(known: Fraction, exponent: Fraction | int) -> bool:
     integers = known.denominator == exponent.denominator == 1
     # The product of two roots of x is x, but not where x is negative.
     return (known > 0) == (exponent > 0) and (integers or (known + exponent).denominator > 1)
+
+
+def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    """Returns a power of a number where it is a fraction, whole exponents and roots of squares."""
+    if exponent.denominator == 1:
+        return Fraction(base**exponent)
+    if exponent.denominator != 2 or base < 0:
+        return None
+    above, below = math.isqrt(base.numerator), math.isqrt(base.denominator)
+    root = Fraction(above, below)
+    return root**exponent.numerator if root * root == base else None

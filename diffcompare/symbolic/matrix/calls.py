@@ -123,7 +123,7 @@ def _define(reader: "Reader", name: str, body: Node) -> str | None:
         return None
     reader.definitions[unique] = Definition(symbol, body, slope)
     reader.functions[unique] = library.Function(
-        unique, rf"\operatorname{{{unique.replace('_', chr(92) + '_')}}}", f"{unique}({{}})"
+        unique, rf"\mathrm{{{unique.replace('_', chr(92) + '_')}}}", f"{unique}({{}})"
     )
     return unique
 

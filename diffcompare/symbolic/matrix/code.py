@@ -113,10 +113,9 @@ class Coder:
         return Written(f"float({str(float(node.param))!r})", ATOM)
 
     def _let(self, node):
-        return self._bodies[node.args[0]]
-
-    def _stop(self, node):
         return self._written(node.args[0])
+
+    _stop = _let
 
     def _cast(self, node):
         x = node.args[0]
@@ -145,11 +144,8 @@ class Coder:
         for term, written in zip(terms, self._thinned(terms), strict=True):
             factor, rest = coefficient(term)
             if factor < 0 and term not in self.given:
-                positive = (
-                    Written(literal(-factor), ATOM)
-                    if rest is None
-                    else self._scaled(-factor, self._thin(rest), rest)
-                )
+                thin = Written("", ATOM) if rest is None else self._thin(rest)
+                positive = self._scaled(-factor, thin, rest)
                 piece = _raised(positive, MULTIPLY)
                 text += f" - {piece}" if text else f"-{piece}"
             else:
@@ -160,21 +156,24 @@ class Coder:
     def _scale(self, node):
         return self._scaled(node.param, self._written(node.args[0]), node.args[0])
 
-    def _scaled(self, factor: Fraction, written: Written, node: Node) -> Written:
+    def _scaled(self, factor: Fraction, written: Written, node: Node | None) -> Written:
+        number = _only_number(node, written)
+        if number is not None:
+            text = literal(factor * number)
+            return Written(text, SIGN if text.startswith("-") else ATOM)
         text = _raised(written, MULTIPLY)
         sign = "-" if factor < 0 else ""
         size = abs(factor)
         level = SIGN if sign else MULTIPLY
         if size == 1:
             return Written(f"{sign}{_raised(written, SIGN)}" if sign else text, level)
-        if node.op == "number":
-            return Written(sign + literal(size * node.param), level)
         if size.numerator == 1 and 1 < size.denominator < 2**24:
             return Written(f"{sign}{text} / {size.denominator}", MULTIPLY)
         if size.denominator < 2**24 and size.numerator < 2**24 and size.denominator > 1:
             return Written(f"{sign}{size.numerator} / {size.denominator} * {text}", MULTIPLY)
-        number = literal(size) if size.denominator == 1 else _shortest(size, node.dtype)
-        return Written(f"{sign}{number} * {_raised(written, SIGN)}", MULTIPLY)
+        dtype = None if node is None else node.dtype
+        digits = literal(size) if size.denominator == 1 else _shortest(size, dtype)
+        return Written(f"{sign}{digits} * {_raised(written, SIGN)}", MULTIPLY)
 
     def _multiply(self, node):
         written = dict(zip(node.args, self._thinned(node.args), strict=True))
@@ -300,6 +299,15 @@ def _shortest(value: Fraction, dtype: Any) -> str:
 
 def _raised(written: Written, level: int) -> str:
     return written.text if written.level >= level else f"({written.text})"
+
+
+def _only_number(node: Node | None, written: Written) -> Fraction | None:
+    """Returns the number that a node is, or that it is filled with where it is written thin."""
+    if node is None:
+        return Fraction(1)
+    if node.op == "spread" and written.text == "1":
+        node = node.args[0]
+    return node.param if node.op == "number" else None
 
 
 def _core(node: Node) -> Node:

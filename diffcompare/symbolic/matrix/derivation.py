@@ -60,7 +60,10 @@ class MatrixDerived(Derived):
         shown = self._shown
         writer = Writer(self._notations[which], shown.functions, self._symbols(which))
         closed = reverse.expanded(shown.graph, shown.gradients)
-        return tuple(writer.use(node) for node in closed)
+        return tuple(
+            f"{self.derivative_name(index)[which]} = {writer.use(node)}"
+            for index, node in enumerate(closed)
+        )
 
     def expression(self, index):
         return self._exact.gradients[index]
@@ -148,7 +151,7 @@ class MatrixDerived(Derived):
             text, latex = (writer.use(node) for writer in writers)
             ones = (text + " 1 = 1", latex + r"\,\mathbf{1} = \mathbf{1}")
             if node.rank == 1:
-                ones = (f"1^T {text} = 1", rf"\mathbf{{1}}^{{\top}}{latex} = 1")
+                ones = (f"1^T {text} = 1", rf"\mathbf{{1}}^\top {latex} = 1")
             found.append(Step("forward", text, *ones))
         return tuple(found)
 

@@ -31,13 +31,13 @@ def known(convention: Convention) -> dict[str, Function]:
     kinks = {"relu": convention.relu, "maximum_of_zero": convention.maximum_of_zero}
     rectified = {name: _relu(kink) for name, kink in kinks.items()}
     absolute = Function(
-        "abs", r"\operatorname{abs}", "jnp.abs({})",
+        "abs", r"\mathrm{abs}", "jnp.abs({})",
         slope_text=f"sign({{}}), {convention.absolute:g} at 0",
-        slope_latex=r"\operatorname{sign}({})",
+        slope_latex=r"\mathrm{{sign}}({})",
         slope_code=f"jnp.where({{0}} == 0, {convention.absolute!r}, jnp.sign({{0}}))",
     )  # fmt: skip
     relu6 = Function(
-        "relu6", r"\operatorname{relu6}", "jnp.clip({}, 0, 6)",
+        "relu6", r"\mathrm{relu6}", "jnp.clip({}, 0, 6)",
         slope_text=f"1 where 0 < {{0}} < 6, {convention.relu:g} at 0, 0 elsewhere",
         slope_latex=r"[0 < {} < 6]",
         slope_code=f"({_step(convention.relu)}) * ({{0}} < 6)",
@@ -48,7 +48,7 @@ def known(convention: Convention) -> dict[str, Function]:
 def _relu(kink: float) -> Function:
     at_zero = Fraction(kink).limit_denominator(1000)
     return Function(
-        "relu", r"\operatorname{relu}", "jnp.maximum({}, 0)",
+        "relu", r"\mathrm{relu}", "jnp.maximum({}, 0)",
         slope_text=f"1 where {{}} > 0, {at_zero} at 0, 0 elsewhere",
         slope_latex=rf"[{{0}} > 0] + {at_zero}\,[{{0}} = 0]" if kink else "[{} > 0]",
         slope_code=_step(kink),
@@ -75,10 +75,10 @@ def _gaussian(sign):
 
 _SMOOTH = {
     "exp": Function("exp", r"\exp", "jnp.exp({})", lambda g, x: g.apply("exp", x)),
-    "expm1": Function("expm1", r"\operatorname{expm1}", "jnp.expm1({})",
+    "expm1": Function("expm1", r"\mathrm{expm1}", "jnp.expm1({})",
                       lambda g, x: g.apply("exp", x)),
     "log": Function("log", r"\log", "jnp.log({})", lambda g, x: g.power(x, -1)),
-    "log1p": Function("log1p", r"\operatorname{log1p}", "jnp.log1p({})",
+    "log1p": Function("log1p", r"\mathrm{log1p}", "jnp.log1p({})",
                       lambda g, x: g.power(g.add(g.constant(1), x), -1)),
     "sin": Function("sin", r"\sin", "jnp.sin({})", lambda g, x: g.apply("cos", x)),
     "cos": Function("cos", r"\cos", "jnp.cos({})",
@@ -86,9 +86,9 @@ _SMOOTH = {
     "sinh": Function("sinh", r"\sinh", "jnp.sinh({})", lambda g, x: g.apply("cosh", x)),
     "cosh": Function("cosh", r"\cosh", "jnp.cosh({})", lambda g, x: g.apply("sinh", x)),
     "atan": Function("arctan", r"\arctan", "jnp.arctan({})", _inverse_of_one_plus_square),
-    "erf": Function("erf", r"\operatorname{erf}", "jax.scipy.special.erf({})", _gaussian(1)),
-    "erfc": Function("erfc", r"\operatorname{erfc}", "jax.scipy.special.erfc({})", _gaussian(-1)),
-    "softplus": Function("softplus", r"\operatorname{softplus}", "jax.nn.softplus({})",
+    "erf": Function("erf", r"\mathrm{erf}", "jax.scipy.special.erf({})", _gaussian(1)),
+    "erfc": Function("erfc", r"\mathrm{erfc}", "jax.scipy.special.erfc({})", _gaussian(-1)),
+    "softplus": Function("softplus", r"\mathrm{softplus}", "jax.nn.softplus({})",
                          lambda g, x: g.apply("sigma", x)),
     "sigma": Function("sigma", r"\sigma", "jax.nn.sigmoid({})",
                       slope_text="sigma({0}) (1 - sigma({0}))",

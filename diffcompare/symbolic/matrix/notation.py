@@ -117,10 +117,14 @@ class Latex(Notation):
         if value.denominator < 10_000 and value.numerator < 10_000:
             return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
         mantissa, _, exponent = decimal(value).partition("e")
-        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+        if not exponent:
+            return mantissa
+        power = rf"10^{{{int(exponent)}}}"
+        return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
 
     def parentheses(self, text):
-        return rf"\left({text}\right)"
+        is_tall = any(part in text for part in (r"\frac", r"\sqrt", r"\left"))
+        return rf"\left({text}\right)" if is_tall else f"({text})"
 
     def hadamard(self, factors):
         return r" \odot ".join(factors)
@@ -129,13 +133,13 @@ class Latex(Notation):
         return rf"{above} \oslash {below}"
 
     def product(self, factors):
-        return r"\,".join(factors)
+        return " ".join(factors)
 
     def quotient(self, above, below):
         return Written(rf"\frac{{{above.text}}}{{{below.text}}}", PRODUCT)
 
     def transpose(self, text):
-        return text + r"^{\top}"
+        return text + r"^\top"
 
     def power(self, text, exponent, rank):
         sign = r"\odot " if rank else ""
@@ -145,8 +149,10 @@ class Latex(Notation):
         return rf"\sqrt{{{text}}}"
 
     def squared_norm(self, text, rank):
-        index = "_{F}" if rank == 2 else ""
-        return rf"\left\|{text}\right\|{index}^{{2}}"
+        index = "_F" if rank == 2 else ""
+        is_tall = r"\frac" in text
+        bars = (r"\left\|", r"\right\|") if is_tall else (r"\|", r"\|")
+        return rf"{bars[0]}{text}{bars[1]}{index}^2"
 
     def inner(self, left, right):
         return rf"\langle {left},\, {right} \rangle"
@@ -155,7 +161,7 @@ class Latex(Notation):
         return r"\mathbf{1}"
 
     def operator(self, name, *arguments):
-        word = name if name.startswith("\\") else rf"\operatorname{{{name}}}"
+        word = name if name.startswith("\\") else rf"\mathrm{{{name}}}"
         return word + self.parentheses(r",\, ".join(arguments))
 
     def function(self, function, argument, is_slope):
@@ -163,7 +169,7 @@ class Latex(Notation):
 
     def bracket(self, left, relation, right):
         sign = {">=": r"\geq", "<=": r"\leq", "!=": r"\neq"}.get(relation, relation)
-        return rf"\left[{left} {sign} {right}\right]"
+        return f"[{left} {sign} {right}]"
 
     def derivative(self, value, leaf):
         return rf"\frac{{\partial {value}}}{{\partial {leaf}}}"
@@ -207,7 +213,8 @@ class Text(Notation):
         return f"{text}^T"
 
     def power(self, text, exponent, rank):
-        return f"{text}^{exponent}" if exponent.denominator == 1 else f"{text}^({exponent})"
+        sign = self._hadamard if rank else ""
+        return f"{text}^{sign}{exponent if exponent.denominator == 1 else f'({exponent})'}"
 
     def root(self, text):
         return f"sqrt({text})"

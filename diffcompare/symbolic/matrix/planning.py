@@ -10,6 +10,8 @@ from diffcompare.symbolic.matrix.nodes import Node, coefficient, count_uses, rea
 _ORDINARY = frozenset({"abs", "cos", "exp", "expm1", "log", "log1p", "sin"})
 _TRIVIAL = frozenset({"argument", "array", "leaf", "number", "onehot", "range", "special", "let"})
 
+_FREE = frozenset({"cast", "spread", "stop", "transpose"})
+
 
 class Name(NamedTuple):
     """The name of an intermediate value: a letter and a number."""
@@ -72,7 +74,7 @@ def layers(value: Node) -> dict[Node, Name]:
     activations = [node for node in nodes if _is_activation(node)]
     before = {node.args[0] for node in activations if not _is_trivial(node.args[0])}
     for node in nodes:
-        if node.op == "matmul" and node.is_active:
+        if _is_product(node):
             top = node
             while (above := _sum_above(top, users)) is not None:
                 top = above
@@ -86,6 +88,16 @@ def layers(value: Node) -> dict[Node, Name]:
             name = Name("a", layer.number)
             found[node] = name if name not in found.values() else Name("u", 0)
     return {node: name for node, name in found.items() if name.kind != "u"}
+
+
+def _is_product(node: Node) -> bool:
+    """Returns whether a node is a product with a matrix, or with a weight where all is scalar."""
+    if not node.is_active:
+        return False
+    factors = node.args[0] if node.op == "sum" and node.args[0].rank == 1 else node
+    weights = any(arg.op == "leaf" and arg.is_active for arg in factors.args)
+    is_scalar = not node.rank and factors.op == "multiply" and weights
+    return node.op == "matmul" or is_scalar
 
 
 def _is_activation(node: Node) -> bool:
@@ -104,10 +116,7 @@ def _sum_above(node: Node, users: Mapping[Node, Sequence[Node]]) -> Node | None:
 def shared(value: Node, gradients: Sequence[Node], named: Mapping[Node, Name]) -> dict[Node, Name]:
     """Returns names for what is used more than once and has none yet."""
     roots = [value, *gradients]
-    uses = count_uses(roots)
-    for node in reachable(roots):
-        if node.op == "let":  # the name of a delta is name enough
-            uses[node.args[0]] -= 1
+    uses = _uses(roots)
     found: dict[Node, Name] = {}
     counts = {"u": 0, "p": 0}
     for node in reachable(roots):
@@ -119,10 +128,25 @@ def shared(value: Node, gradients: Sequence[Node], named: Mapping[Node, Name]) -
     return found
 
 
+def _uses(roots: Sequence[Node]) -> dict[Node, int]:
+    """Returns how often each node is used, through operations that cost nothing."""
+    uses = count_uses(roots)
+    for node in reversed(reachable(roots)):
+        if node.op == "let":  # the name of a delta is name enough
+            uses[node.args[0]] -= 1
+        elif node.op in _FREE:
+            uses[node.args[0]] += uses[node] - 1
+    return uses
+
+
 def _is_trivial(node: Node, named: Iterable[Node] = ()) -> bool:
     """Returns whether a name for a node would be longer than the node."""
-    while node.op in ("transpose", "spread", "scale", "cast", "stop"):
+    if node.op in _FREE:
+        return True
+    while node.op in ("scale", *_FREE):
         node = node.args[0]
         if node in named:
             return True
-    return node.op in _TRIVIAL
+    return node.op in _TRIVIAL or all(
+        inner.args or inner.op == "number" for inner in reachable([node])
+    )

@@ -27,6 +27,15 @@ ADVICE = (
 )
 
 
+# A matrix symbol has no entries.
+_BY_INDEX = frozenset({"dynamic_slice", "dynamic_update_slice", "gather", "scatter", "scatter-add",
+                       "slice"})  # fmt: skip
+_BY_INDEX_REASON = (
+    "single entries are taken by their index; a product with jax.nn.one_hot, or arguments of "
+    "their own, say the same in matrices"
+)
+
+
 class Reader(walk.Interpreter[Value]):
     """What equations mean, on matrix symbols.
 
@@ -49,7 +58,7 @@ class Reader(walk.Interpreter[Value]):
         self.share = Fraction(convention.maximum)  # of each of two arrays where they tie
         self.definitions: dict[str, calls.Definition] = {}
         self.arrays: list[Any] = []
-        self.refused: list[Exception] = []
+        self.refused: list[walk.UnknownPrimitiveError] = []
         self.recognises = True  # whether to look for functions in what they compute
         self.used_once = _used_once(jaxpr)
 
@@ -64,12 +73,21 @@ class Reader(walk.Interpreter[Value]):
         return values.symbol(node)
 
     def call(self, eqn, body, inputs):
-        if any(value.node.op == "refused" for value in inputs):
-            return None
-        return calls.taken_whole(self, eqn, body, inputs)
+        if not any(value.node.op == "refused" for value in inputs):
+            outputs = calls.taken_whole(self, eqn, body, inputs)
+            if outputs is not None:
+                return outputs
+        before = len(self.refused)
+        outputs = walk.walk(body, self, inputs)
+        for error in self.refused[before:]:
+            # The body of a function that is compiled once does not know who calls it.
+            error.place = error.place or self._refusal(eqn, "").place
+        return outputs
 
     def equation(self, eqn, inputs):
         name = eqn.primitive.name
+        if name in _BY_INDEX:
+            return self._refuse(eqn, self._refusal(eqn, _BY_INDEX_REASON))
         poisoned = next((value for value in inputs if value.node.op == "refused"), None)
         if poisoned is not None:
             return self._refuse(eqn, self.refused[poisoned.node.param])
@@ -82,11 +100,13 @@ class Reader(walk.Interpreter[Value]):
             found = rule(self, eqn, *inputs)
             return [found._replace(node=calls.recognised(self, found.node))]
         except Unfit as error:
-            reason = f"Here {error}. " if str(error) else ""
-            refusal = walk.unknown_primitive(eqn, READER, known(), reason + ADVICE)
-            return self._refuse(eqn, refusal)
+            return self._refuse(eqn, self._refusal(eqn, str(error)))
 
-    def _refuse(self, eqn, error: Exception) -> list[Value]:
+    def _refusal(self, eqn, reason: str) -> walk.UnknownPrimitiveError:
+        advice = f"Here {reason}. {ADVICE}" if reason else ADVICE
+        return walk.unknown_primitive(eqn, READER, known(), advice)
+
+    def _refuse(self, eqn, error: walk.UnknownPrimitiveError) -> list[Value]:
         self.refused.append(error)
         node = self.graph.make("refused", param=len(self.refused) - 1, is_active=True)
         shapes = [variable.aval.shape for variable in eqn.outvars]

@@ -37,7 +37,8 @@ def gradients(
         if is_source or not node.is_active or node not in arrived:
             continue
         weight = arrived.pop(node)
-        if node in deltas and weight.op not in ("leaf", "let", "number", "spread"):
+        has_name = weight in deltas or weight.op in ("leaf", "let", "number", "spread")
+        if node in deltas and not has_name:
             weight = graph.make("let", [weight], deltas[node], weight.shape)
         for argument, part in _pull(graph, functions, node, weight, refuse):
             if argument.is_active:

@@ -57,7 +57,7 @@ class Writer:
             return method(node)
         args = [self._uses[arg].text for arg in node.args]
         if node.op in ("let", "cast", "stop"):
-            return self._uses[node.args[0]] if node.op != "let" else self._bodies[node.args[0]]
+            return self._uses[node.args[0]]
         return Written(self.notation.operator(node.op, *args), POWER)
 
     def _at(self, node: Node, level: int) -> str:
