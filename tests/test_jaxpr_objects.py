@@ -30,7 +30,13 @@ class Rational(objects.Algebra):
         "max": max,
         "min": min,
         "abs": abs,
+        "ceil": math.ceil,
+        "floor": math.floor,
+        "round": lambda a, rounding_method: round(a),
+        "sign": lambda a: (a > 0) - (a < 0),
+        "stop_gradient": lambda a: a,
         "lt": operator.lt,
+        "le": operator.le,
         "gt": operator.gt,
         "ge": operator.ge,
         "eq": operator.eq,
@@ -101,6 +107,29 @@ FUNCTIONS = {
     "jit": lambda x: jax.jit(lambda v: v + 1)(x),
     "empty": lambda x: jnp.sum(x[:0], 0),
     "constant": lambda x: jnp.ones(2),
+    "cumulative extremes of ties": lambda x: jax.lax.cummin(jnp.round(x), 1),
+    "sort": lambda x: (jnp.sort(x, 0), jnp.sort(x, 1, descending=True)),
+    "sort of pairs": lambda x: jax.lax.sort((jnp.floor(x), x, 2 * x), num_keys=2),
+    "sort by a key": lambda x: jax.lax.sort((jnp.array([2, 0, 2]), x[0]), num_keys=1),
+    "order of ties": lambda x: (jnp.argsort(jnp.abs(jnp.floor(x)), 1), jnp.argsort(x, axis=None)),
+    "places of extremes": lambda x: (jnp.argmax(x, 1), jnp.argmin(x), jnp.argmax(0 * x, 0)),
+    "gather by data": lambda x: x[0, jnp.argmax(x[1])] * x[:, jnp.argsort(x[0])],
+    "largest few": lambda x: jax.lax.top_k(jnp.abs(jnp.floor(x)), 2),
+    "slice by data": lambda x: jax.lax.dynamic_slice(x, (jnp.argmin(x[:, 0]), 1), (1, 2)),
+    "scatter-add": lambda x: x.at[:, places].add(x[:, 1:]).at[1, (places - 1)[:, None]].add(2.0),
+    "scatter-add beyond the edge": lambda x: x.at[:, places + 1].add(1.0, mode="drop"),
+    "scatter-mul": lambda x: x.at[0, jnp.array([1, 1])].multiply(x[1, :2]),
+    "scatter-extremes": lambda x: x.at[0, places].max(x[1, 1:]).at[1, 0].min(-x[0, 0]),
+    "scatter-sub": lambda x: x.at[0, jnp.array([1, 1])].subtract(x[1, :2]),
+    "convolution": lambda x: jax.lax.conv_general_dilated(
+        x[None, None], square[None, None, :2], (1, 2), "SAME"
+    ),
+    "pooling": lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (2, 2), (1, 1), "SAME"),
+    "average pooling": lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (2, 1), (1, 1), "SAME"),
+    "lu": lambda x: jax.lax.linalg.lu(x @ x.T),
+    "solve": lambda x: jnp.linalg.solve(square, x.T),
+    "determinant": lambda x: jnp.linalg.det(x @ x.T + square[:2, :2]),
+    "triangular solve": lambda x: jax.lax.linalg.triangular_solve(square, x),
 }
 
 
@@ -120,9 +149,10 @@ def test_exact_fractions_agree_with_jax(name):
         assert np.shape(ours) == theirs.shape
         if jnp.issubdtype(theirs.dtype, jnp.floating):
             assert objects.is_object(ours)
-            # The entries are short binary fractions; only a division by 3 could round.
+            # The entries are short binary fractions; only a division by a number that is no power
+            # of 2 rounds, of which elimination has a few.
             np.testing.assert_allclose(
-                np.asarray(ours, float), np.asarray(theirs), rtol=4e-16, atol=0
+                np.asarray(ours, float), np.asarray(theirs), rtol=2e-15, atol=0
             )
         else:
             assert np.asarray(ours).tolist() == theirs.tolist()
@@ -151,8 +181,8 @@ def test_movement_works_while_jax_traces():
     ("fun", "message"),
     [
         (jnp.sin, "Rational has no rule for the primitive 'sin'.*Use floating point.*It knows"),
-        (lambda x: jnp.linalg.cholesky(x[:, :2]), "'cholesky'"),
-        (lambda x: jnp.sort(x), "'sort'"),
+        (lambda x: jnp.linalg.cholesky(x[:, :2]), "writes 'cholesky' in.*'sqrt', met at .*objects"),
+        (lambda x: jax.lax.nextafter(x, 2 * x), "'nextafter'"),
     ],
 )
 def test_an_unknown_primitive_is_named(fun, message):

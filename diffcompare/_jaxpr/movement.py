@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import JaxprEqn
 
 # The operands whose entries are moved; None is all of them. The others are indices.
@@ -77,6 +78,58 @@ def sources(eqn: JaxprEqn, inputs: Sequence[Any]) -> list[jax.Array]:
         params["fill_value"] = total
     outputs = eqn.primitive.bind(*operands, **params)
     return outputs if eqn.primitive.multiple_results else [outputs]
+
+
+def met(eqn: JaxprEqn, values: Any, indices: Any, shape: Sequence[int], fill: float = 0) -> Any:
+    """Returns for each update of a scattering equation what it meets in an array.
+
+    Args:
+        eqn: The equation, of `scatter-add` or one of its kind.
+        values: An array of the shape of the operand.
+        indices: Where the equation scatters.
+        shape: The shape of the updates.
+        fill: What updates meet that fall beyond the edge.
+    """
+    numbers = eqn.params["dimension_numbers"]
+    omitted = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
+    lengths = iter(shape[axis] for axis in numbers.update_window_dims)
+    return lax.gather(
+        values,
+        indices,
+        lax.GatherDimensionNumbers(
+            offset_dims=numbers.update_window_dims,
+            collapsed_slice_dims=numbers.inserted_window_dims,
+            start_index_map=numbers.scatter_dims_to_operand_dims,
+            operand_batching_dims=numbers.operand_batching_dims,
+            start_indices_batching_dims=numbers.scatter_indices_batching_dims,
+        ),
+        [1 if axis in omitted else next(lengths) for axis in range(jnp.ndim(values))],
+        mode=eqn.params["mode"],
+        fill_value=fill,
+    )
+
+
+def targets(eqn: JaxprEqn, operand: Sequence[int], indices: Any, updates: Sequence[int]) -> Any:
+    """Returns the flat place in the operand where each update of a scattering equation lands.
+
+    Updates that fall beyond the edge have the size of the operand, a place just beyond.
+
+    Args:
+        eqn: The equation.
+        operand: The shape of the operand.
+        indices: Where the equation scatters; they may be traced.
+        updates: The shape of the updates.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> fun = lambda x: x.at[jnp.array([2, 0])].add(1.0)
+        >>> eqn = jax.make_jaxpr(fun)(jnp.zeros(3)).eqns[-1]
+        >>> targets(eqn, (3,), jnp.array([[2], [0]]), (2,)).tolist()
+        [2, 0]
+    """
+    size = _size(operand)
+    places = jnp.arange(size, dtype=jnp.int32).reshape(operand)
+    return met(eqn, places, jnp.asarray(indices), updates, size)
 
 
 def _size(shape: Sequence[int]) -> int:

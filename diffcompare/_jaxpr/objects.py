@@ -20,7 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import movement, walk
+from diffcompare._jaxpr import choices, expansions, movement, walk
+from diffcompare._jaxpr.elements import array_of as array_of
+from diffcompare._jaxpr.elements import concrete, decided
+from diffcompare._jaxpr.elements import elementwise as elementwise
+from diffcompare._jaxpr.elements import is_object as is_object
 
 # Parameters of primitives that change what an entry becomes. Others (accuracy, sharding)
 # concern how a machine computes it.
@@ -114,21 +118,49 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
     def equation(self, eqn: JaxprEqn, inputs: list[np.ndarray]) -> Sequence[np.ndarray]:
         name = eqn.primitive.name
         if any(map(is_object, inputs)) and any(map(_is_complex, eqn.outvars)):
-            reader = f"{self.algebra.name}, for complex numbers,"
-            raise walk.unknown_primitive(eqn, reader, self.known(), self.algebra.advice)
+            raise self._unknown(eqn, "for complex numbers")
         if name in _STRUCTURAL:
             return _STRUCTURAL[name](self, eqn, inputs)
         if not any(map(is_object, inputs)):
-            return [self.constant(output) for output in _concrete(eqn, inputs)]
+            return [self.constant(output) for output in concrete(eqn, inputs)]
         if name in movement.MOVED:
             return _move(self, eqn, inputs)
         if name in movement.IDENTITIES:
             return inputs
         if name in self.algebra.rules and not _is_integer_division(eqn):
-            return [_decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))]
+            return [decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))]
         if not eqn.outvars:  # it prints; there is nothing to print
             return []
-        raise walk.unknown_primitive(eqn, self.algebra.name, self.known(), self.algebra.advice)
+        simpler = expansions.expand(eqn)
+        if simpler is not None:
+            return self._expanded(eqn, simpler, inputs)
+        raise self._unknown(eqn)
+
+    def integers(self, eqn: Any, value: Any) -> Any:
+        """Returns an array of integers that is known, or decided by the algebra."""
+        if not is_object(value):
+            return value
+        dtype = next(v.aval.dtype for v in eqn.invars if jnp.issubdtype(v.aval.dtype, jnp.integer))
+        try:
+            return elementwise(self.algebra.integer, value).astype(dtype)
+        except NotImplementedError as error:
+            raise self._unknown(eqn, "for an index that depends on the argument") from error
+
+    def _unknown(self, eqn, where=""):
+        reader = f"{self.algebra.name}, {where}," if where else self.algebra.name
+        return walk.unknown_primitive(eqn, reader, self.known(), self.algebra.advice)
+
+    def _expanded(self, eqn, simpler, inputs):
+        try:
+            return self.run(simpler, inputs)
+        except walk.UnknownPrimitiveError as error:
+            # The user called what is expanded, not what it is expanded to.
+            error.place = walk.place(eqn)
+            error.reader = (
+                f"{self.algebra.name}, which writes '{eqn.primitive.name}' in terms of "
+                "simpler operations,"
+            )
+            raise
 
     def rule(self, eqn: JaxprEqn) -> Callable[..., Any]:
         """Returns the algebra's function of elements for an equation."""
@@ -139,9 +171,8 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
 
     def known(self) -> set[str]:
         """Returns the names of the primitives that have a rule."""
-        return {*self.algebra.rules, *_STRUCTURAL, *movement.MOVED, *movement.IDENTITIES} | set(
-            walk.CALLS
-        )
+        tables = (self.algebra.rules, _STRUCTURAL, expansions.EXPANSIONS, movement.MOVED)
+        return set().union(*tables, movement.IDENTITIES, walk.CALLS)
 
     def run(self, jaxpr: ClosedJaxpr, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return walk.walk(jaxpr, self, inputs)
@@ -149,27 +180,6 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
     def _operand(self, value):
         # Integers beside elements, as in x**n, are numbers; conditions stay what they are.
         return value if np.asarray(value).dtype == bool else self.lifted(value)
-
-
-def is_object(value: Any) -> bool:
-    """Returns whether a value holds elements, and is not concrete."""
-    return isinstance(value, np.ndarray) and value.dtype == object
-
-
-def elementwise(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
-    """Returns an array of objects: `function` of the entries of arrays, broadcast together."""
-    # NumPy watches the processor's flags, and would warn of a NaN that is meant.
-    with np.errstate(all="ignore"):
-        result = np.frompyfunc(function, len(arrays), 1)(*arrays)
-    return result if isinstance(result, np.ndarray) else array_of([result], ())
-
-
-def array_of(elements: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
-    """Returns an array of objects with these elements, whatever they look like to NumPy."""
-    array = np.empty(len(elements), dtype=object)
-    for position, element in enumerate(elements):
-        array[position] = element
-    return array.reshape(shape)
 
 
 def _is_floating(value: Any) -> bool:
@@ -180,36 +190,18 @@ def _is_complex(variable: Any) -> bool:
     return jnp.issubdtype(variable.aval.dtype, jnp.complexfloating)
 
 
-def _decided(values: np.ndarray) -> np.ndarray:
-    """Returns conditions as a concrete array where every one of them is known."""
-    if values.size and all(isinstance(value, bool | np.bool_) for value in values.flat):
-        return values.astype(bool)
-    return values
-
-
 def _is_integer_division(eqn: Any) -> bool:
     """Returns whether the rule for numbers would be wrong: integers made of open conditions."""
     names = ("and", "div", "not", "or", "rem", "sign", "xor")
     return eqn.primitive.name in names and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.integer)
 
 
-def _concrete(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-    # What is known is computed now, also while JAX traces.
-    with jax.ensure_compile_time_eval():
-        outputs = eqn.primitive.bind(*map(jnp.asarray, inputs), **eqn.params)
-    return outputs if eqn.primitive.multiple_results else [outputs]
-
-
 def _move(interpreter: ObjectInterpreter, eqn, inputs):
     moved = movement.moved_operands(eqn)
-    for position, value in enumerate(inputs):
-        if position not in moved and is_object(value):
-            raise walk.unknown_primitive(
-                eqn,
-                f"{interpreter.algebra.name}, for an index that depends on the argument,",
-                interpreter.known(),
-                interpreter.algebra.advice,
-            )
+    inputs = [
+        value if position in moved else interpreter.integers(eqn, value)
+        for position, value in enumerate(inputs)
+    ]
     pools = [interpreter.lifted(inputs[position]).ravel() for position in moved]
     fill = eqn.params.get("fill_value")
     pools.append(array_of([interpreter.algebra.number(math.nan if fill is None else fill)], (1,)))
@@ -222,13 +214,13 @@ def _move(interpreter: ObjectInterpreter, eqn, inputs):
 def _reduce(interpreter, eqn, inputs, fold):
     (values,) = inputs
     if not is_object(values):
-        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+        return [interpreter.constant(output) for output in concrete(eqn, inputs)]
     axes = eqn.params["axes"]
     kept = [axis for axis in range(values.ndim) if axis not in axes]
     shape = [values.shape[axis] for axis in kept]
     length = math.prod(values.shape[axis] for axis in axes)
     rows = values.transpose(*kept, *axes).reshape(math.prod(shape), length)
-    return [_decided(array_of([fold(list(row)) for row in rows], shape))]
+    return [decided(array_of([fold(list(row)) for row in rows], shape))]
 
 
 def _reduction(name: str):
@@ -249,7 +241,7 @@ def _logical_reduction(name: str):
 def _cumulative(name: str):
     def cumulate(interpreter, eqn, inputs):
         if not is_object(inputs[0]):
-            return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+            return [interpreter.constant(output) for output in concrete(eqn, inputs)]
         values = np.moveaxis(inputs[0], eqn.params["axis"], 0)
         order = range(len(values))
         order = order[::-1] if eqn.params["reverse"] else order
@@ -267,7 +259,7 @@ def _cumulative(name: str):
 
 def _dot_general(interpreter, eqn, inputs):
     if not any(map(is_object, inputs)):
-        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+        return [interpreter.constant(output) for output in concrete(eqn, inputs)]
     (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
     left, left_shape, batch = _as_rows(interpreter.lifted(inputs[0]), left_batch, left_sum)
     right, right_shape, _ = _as_rows(interpreter.lifted(inputs[1]), right_batch, right_sum)
@@ -292,23 +284,20 @@ def _as_rows(values, batch_axes, summed_axes):
 def _select_n(interpreter, eqn, inputs):
     which, *cases = inputs
     if not is_object(which) and not any(map(is_object, cases)):
-        return _concrete(eqn, inputs)
+        return concrete(eqn, inputs)
     if not any(map(is_object, cases)) and np.asarray(cases[0]).dtype != bool:
-        raise walk.unknown_primitive(
-            eqn,
-            f"{interpreter.algebra.name}, for an integer that depends on the argument,",
-            interpreter.known(),
-            interpreter.algebra.advice,
-        )
+        which = elementwise(interpreter.algebra.decide, which)
+        kind = eqn.invars[0].aval.dtype
+        return concrete(eqn, [which.astype(kind), *cases])
     select = interpreter.algebra.select
-    return [_decided(elementwise(lambda w, *c: select(w, c), which, *cases))]
+    return [decided(elementwise(lambda w, *c: select(w, c), which, *cases))]
 
 
 def _convert(interpreter, eqn, inputs):
     (values,) = inputs
     dtype = eqn.params["new_dtype"]
     if not is_object(values):
-        return [interpreter.constant(output) for output in _concrete(eqn, inputs)]
+        return [interpreter.constant(output) for output in concrete(eqn, inputs)]
     algebra = interpreter.algebra
     if jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating):
         if jnp.issubdtype(dtype, jnp.floating):
@@ -356,10 +345,9 @@ def _while(interpreter, eqn, inputs):
 
 
 _STRUCTURAL: dict[str, Callable[..., Sequence[Any]]] = {
+    **choices.CHOICES,
     "cond": _cond,
     "convert_element_type": _convert,
-    "cummax": _cumulative("max"),
-    "cummin": _cumulative("min"),
     "cumprod": _cumulative("mul"),
     "cumsum": _cumulative("add"),
     "dot_general": _dot_general,

@@ -163,8 +163,14 @@ def unknown_primitive(
 ) -> UnknownPrimitiveError:
     """Returns the error for a primitive without a rule, with the user's line where it arose."""
     return UnknownPrimitiveError(
-        reader, eqn.primitive.name, advice, tuple(sorted(known)), _place(eqn)
+        reader, eqn.primitive.name, advice, tuple(sorted(known)), place(eqn)
     )
+
+
+def place(eqn: JaxprEqn) -> str:
+    """Returns the user's line that an equation comes from, or an empty string."""
+    place = source_info_util.summarize(eqn.source_info)
+    return "" if place == "<unknown>" else place
 
 
 class Scan(NamedTuple):
@@ -263,14 +269,8 @@ def _interpret(eqn: JaxprEqn, interpreter: Interpreter[Value], inputs: list[Valu
         return walk(body, interpreter, inputs)
     except UnknownPrimitiveError as error:
         # The body of a function that is compiled once does not know who calls it.
-        error.place = error.place or _place(eqn)
+        error.place = error.place or place(eqn)
         raise
-
-
-def _place(eqn: JaxprEqn) -> str:
-    """Returns the user's line that an equation comes from, or an empty string."""
-    place = source_info_util.summarize(eqn.source_info)
-    return "" if place == "<unknown>" else place
 
 
 def live_equations(jaxpr: Jaxpr) -> list[tuple[JaxprEqn, list[Var]]]:

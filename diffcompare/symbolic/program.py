@@ -11,12 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import custom_rules, walk
+from diffcompare._jaxpr import custom_rules, expansions, walk
 from diffcompare.symbolic import control, custom, operations, rules
 from diffcompare.symbolic.convention import Convention, Rules
 
@@ -154,10 +153,10 @@ class _Builder(walk.Interpreter[Node]):
 
     def equation(self, eqn, inputs):
         name = eqn.primitive.name
-        if name in rules.EXPANSIONS and any(node.is_active for node in inputs):
-            operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-            expanded = jax.make_jaxpr(rules.EXPANSIONS[name](eqn))(*operands)
-            return walk.walk(expanded, self, inputs)
+        if any(node.is_active for node in inputs) and not rules.has_rule(name):
+            simpler = expansions.expand(eqn)
+            if simpler is not None:
+                return walk.walk(simpler, self, inputs)
         return self._record(eqn, name, inputs)
 
     def _record(self, eqn, name, inputs):

@@ -17,7 +17,7 @@ import sympy
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxpr_as_fun
 
-from diffcompare._jaxpr import objects, walk
+from diffcompare._jaxpr import expansions, objects, walk
 from diffcompare.symbolic import operations, transposes
 from diffcompare.symbolic.convention import Convention
 from diffcompare.symbolic.evaluation import evaluate
@@ -74,9 +74,19 @@ def find(
 
 
 def known() -> set[str]:
-    """Returns the names of the primitives that have a rule."""
+    """Returns the names of the primitives that can be crossed."""
+    return {*_ruled(), *expansions.EXPANSIONS, *walk.CALLS}
+
+
+def has_rule(name: str) -> bool:
+    """Returns whether a primitive has a rule of its own, and is not written in simpler ones."""
+    return name in _ruled()
+
+
+@functools.cache
+def _ruled() -> frozenset[str]:
     elementwise = operations.elementwise(Convention.jax())
-    return {*elementwise, *transposes.LINEAR, *_OTHERS, *EXPANSIONS, *walk.CALLS, *_ALSO}
+    return frozenset({*elementwise, *transposes.LINEAR, *_OTHERS, *_ALSO})
 
 
 def is_floating(aval: Any) -> bool:
@@ -303,37 +313,4 @@ _OTHERS: dict[str, Callable[[JaxprEqn], Rule]] = {
 }
 
 
-def _tree_product(eqn: JaxprEqn) -> Callable[[Array], Array]:
-    def product(x):
-        # Halves are multiplied, so that no quotient by an entry, which may be 0, is needed.
-        axes = tuple(eqn.params["axes"])
-        kept = [axis for axis in range(x.ndim) if axis not in axes]
-        shape = [x.shape[axis] for axis in kept]
-        x = x.transpose(*axes, *kept).reshape(math.prod(x.shape[axis] for axis in axes), *shape)
-        while len(x) > 1:
-            half = len(x) // 2
-            paired = x[:half] * x[half : 2 * half]
-            x = jnp.concatenate([paired, x[2 * half :]])
-        return x[0] if len(x) else jnp.ones(shape, x.dtype)
-
-    return product
-
-
-def _associative(function: Callable) -> Callable[[JaxprEqn], Callable]:
-    def expansion(eqn):
-        params = {key: eqn.params[key] for key in ("axis", "reverse")}
-        return lambda x: lax.associative_scan(function, x, **params)
-
-    return expansion
-
-
-_ALSO = ("cond", "dot_general", "scan")  # which are found elsewhere
-
-# Primitives that are written in terms of others before they are differentiated.
-EXPANSIONS: dict[str, Callable[[JaxprEqn], Callable]] = {
-    "cumlogsumexp": _associative(jnp.logaddexp),
-    "cummax": _associative(jnp.maximum),
-    "cummin": _associative(jnp.minimum),
-    "cumprod": _associative(jnp.multiply),
-    "reduce_prod": _tree_product,
-}
+_ALSO = ("cond", "custom_linear_solve", "dot_general", "scan", "while")  # which are found elsewhere

@@ -119,25 +119,8 @@ def _moved(eqn, inputs, weights):
 
 
 def _scatter_add(eqn, inputs, weights):
-    numbers = eqn.params["dimension_numbers"]
-    operand, indices, updates = inputs
-    omitted = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
-    lengths = iter(jnp.shape(updates)[axis] for axis in numbers.update_window_dims)
-    gathered = lax.gather(
-        weights[0],
-        indices,
-        lax.GatherDimensionNumbers(
-            offset_dims=numbers.update_window_dims,
-            collapsed_slice_dims=numbers.inserted_window_dims,
-            start_index_map=numbers.scatter_dims_to_operand_dims,
-            operand_batching_dims=numbers.operand_batching_dims,
-            start_indices_batching_dims=numbers.scatter_indices_batching_dims,
-        ),
-        [1 if axis in omitted else next(lengths) for axis in range(jnp.ndim(operand))],
-        mode=eqn.params["mode"],
-        fill_value=0,
-    )
-    return [weights[0], gathered]
+    met = movement.met(eqn, weights[0], inputs[1], jnp.shape(inputs[2]))
+    return [weights[0], met]
 
 
 def _first(eqn):
