@@ -59,9 +59,10 @@ def number(value: Any, digits: int = 6) -> str:
         >>> number(8.0), number(0.1966119), number(-1e-9), number(float("nan"))
         ('8', '0.196612', '-1e-09', 'nan')
     """
-    if isinstance(value, bool | np.bool_):
+    value = np.asarray(value)[()]
+    if isinstance(value, np.bool_):
         return str(bool(value))
-    if isinstance(value, complex | np.complexfloating):
+    if isinstance(value, np.complexfloating):
         sign = "-" if np.signbit(value.imag) else "+"
         return f"{number(value.real, digits)}{sign}{number(abs(value.imag), digits)}i"
     text = f"{float(value):.{digits}g}"
