@@ -450,7 +450,7 @@ ARRAYS = {
     "itself": lambda x: x[0, 0],
 }
 # Whether a route says by a named error that it has no rule.
-REFUSED = {"expression": {"cond", "sort", "median", "argmax", "cumulative logsumexp",
+REFUSED = {"expression": {"sort", "median", "argmax", "cumulative logsumexp",
                           "scatter-add"}}  # fmt: skip
 
 

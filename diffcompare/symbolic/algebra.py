@@ -6,7 +6,9 @@ from sympy import S
 from diffcompare._jaxpr.objects import Algebra
 from diffcompare.symbolic import functions as f
 from diffcompare.symbolic import operations
+from diffcompare.symbolic.budget import Clock
 from diffcompare.symbolic.convention import Convention
+from diffcompare.symbolic.paths import Path
 
 _ADVICE = "Use Symbolic(route='program'), a numerical method, or ReverseMode()."
 
@@ -15,14 +17,23 @@ class SympyAlgebra(Algebra):
     """Elements are SymPy expressions in real symbols.
 
     A comparison that SymPy can decide is a `bool`; another is a relational, and selecting
-    by it gives a `Piecewise`.
+    by it gives a `Piecewise`. Where a choice has to be made, it is made by known values.
+
+    Args:
+        convention: What the derivative is at a kink.
+        path: Decides by known values, and remembers what it decided.
+        clock: Stops what takes too long.
     """
 
     name = "Symbolic(route='expression')"
     advice = _ADVICE
 
-    def __init__(self, convention: Convention):
-        self._rules = {**operations.elementwise(convention), **_LOGIC}
+    def __init__(
+        self, convention: Convention, path: Path | None = None, clock: Clock | None = None
+    ):
+        rules = {**operations.elementwise(convention), **_LOGIC}
+        self._path = Path({}) if path is None else path
+        self._rules = rules if clock is None else {k: _timed(r, clock) for k, r in rules.items()}
 
     @property
     def rules(self):
@@ -43,20 +54,27 @@ class SympyAlgebra(Algebra):
         return sympy.Piecewise((cases[1], which), (cases[0], True), evaluate=False)
 
     def decide(self, condition):
-        if _is_open(condition):
+        if not _is_open(condition):
+            return condition
+        outcome = self._path.decide(condition)
+        if outcome is None:
             raise NotImplementedError(
-                f"{self.name} cannot follow a branch or a loop whose condition depends on the "
-                f"argument, {condition}. {_ADVICE}"
+                f"{self.name} cannot follow a choice, a branch or a loop whose condition depends "
+                f"on the argument, {_short(condition)}, where the argument is not known, as under "
+                f"jit. {_ADVICE}"
             )
-        return condition
+        return outcome
 
     def integer(self, element):
-        if not element.is_number:
+        if element.is_number:
+            return int(element)
+        outcome = self._path.integer(element)
+        if outcome is None:
             raise NotImplementedError(
-                f"{self.name} cannot round {element} to an integer, since it depends on the "
-                f"argument. {_ADVICE}"
+                f"{self.name} cannot round {_short(element)} to an integer, since it depends on "
+                f"the argument, which is not known, as under jit. {_ADVICE}"
             )
-        return int(element)
+        return outcome
 
     def sum(self, elements):
         return sympy.Add(*elements)
@@ -73,6 +91,19 @@ class SympyAlgebra(Algebra):
     def call(self, name, body):
         known = operations.known_call(name, body)
         return None if known is None else self.rules[known]
+
+
+def _timed(rule, clock: Clock):
+    def timed(*arguments, **params):
+        clock.check()
+        return rule(*arguments, **params)
+
+    return timed
+
+
+def _short(expression) -> str:
+    text = str(expression)
+    return text if len(text) < 200 else f"{text[:200]} ..."
 
 
 def _is_open(condition) -> bool:

@@ -61,6 +61,8 @@ def _is_constant(node: sympy.Basic) -> bool:
 def _parts(node: sympy.Basic) -> tuple[sympy.Basic, ...]:
     if isinstance(node, sympy.Piecewise):
         return tuple(part for pair in node.args for part in pair.args)
+    if node.func.__name__ == "claimed":  # only its value is one
+        return node.args[:1]
     if node.is_Pow and node.exp.is_number:
         return (node.base,)
     if node.is_Mul:
@@ -93,6 +95,8 @@ def _apply(node: sympy.Basic, values: Env) -> Any:
         return _product(node, values)
     if node.is_Pow:
         return _power(node, values)
+    if node.func.__name__ == "claimed":
+        return values[node.args[0]]
     rule = _RULES.get(type(node))
     if rule is None:
         raise NotImplementedError(

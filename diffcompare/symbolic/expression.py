@@ -2,7 +2,7 @@
 
 Every entry of every array becomes a symbol, every output one expression in them, and SymPy
 differentiates that. The formula is the one a person would write, and it swells: its size
-grows faster than that of the function. A budget stops it in time.
+grows faster than that of the function. A budget of operations and of seconds stops it in time.
 """
 
 import dataclasses
@@ -16,16 +16,15 @@ import numpy as np
 import sympy
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from diffcompare._jaxpr import objects, walk
-from diffcompare.symbolic import operations
+from diffcompare._jaxpr import custom_rules, objects, walk
+from diffcompare.symbolic import custom, operations
 from diffcompare.symbolic.algebra import SympyAlgebra
-from diffcompare.symbolic.convention import Convention
+from diffcompare.symbolic.budget import DEFAULT, Budget, Clock
+from diffcompare.symbolic.convention import Convention, Rules
 from diffcompare.symbolic.evaluation import evaluate
+from diffcompare.symbolic.paths import Condition, Path
 
 Array = Any
-
-# Operations of all derivatives together, written out; SymPy takes about three seconds for them.
-BUDGET = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +32,25 @@ class Jacobian:
     """The partial derivatives of a function of arrays, as expressions."""
 
     jaxpr: ClosedJaxpr
-    symbols: tuple[sympy.Symbol, ...]  # of every entry of what is closed over, then of the inputs
-    inputs: tuple[np.ndarray, ...]  # arrays of symbols
+    constants: tuple[Any, ...]  # arrays of symbols, for what is closed over; None where it is known
+    inputs: tuple[Any, ...]  # arrays of symbols; None for what is no floating-point number
     outputs: tuple[np.ndarray, ...]  # arrays of expressions, for the outputs that are wanted
     partials: dict[tuple[int, int, int, int], sympy.Expr]  # by output, entry, input, entry
+    conditions: tuple[Condition, ...]  # what was decided at the known arguments
+
+    @property
+    def symbols(self) -> tuple[sympy.Symbol, ...]:
+        """Of every entry of what is closed over, then of the inputs."""
+        held = [array for array in [*self.constants, *self.inputs] if array is not None]
+        return tuple(symbol for array in held for symbol in array.flat)
 
     def run(self, constants: Sequence[Array], inputs: Sequence[Array]) -> "Values":
-        """Returns the outputs and the partial derivatives as numbers."""
+        """Returns the outputs and the partial derivatives as numbers.
+
+        Raises:
+            ValueError: A condition that was decided when this was derived does not hold
+                here. Where that cannot be known, the derivatives are NaN instead.
+        """
         outputs = jaxpr_as_fun(self.jaxpr)(*inputs)
         floats = [x for x in [*constants, *inputs] if _is_floating(x)]
         dtype = jnp.result_type(*floats) if len({x.dtype for x in floats}) == 1 else _widest(floats)
@@ -47,7 +58,22 @@ class Jacobian:
         values = dict(zip(self.symbols, entries, strict=True))
         values[operations.NAN] = jnp.asarray(jnp.nan, dtype)
         numbers = {key: evaluate(partial, values, dtype) for key, partial in self.partials.items()}
+        if self.conditions:
+            holds = [condition.holds(values, dtype) for condition in self.conditions]
+            numbers = _checked(numbers, holds, self.conditions, dtype)
         return Values(self, outputs, inputs, numbers)
+
+
+def _checked(numbers, holds, conditions, dtype):
+    for flag, condition in zip(holds, conditions, strict=True):
+        if not isinstance(flag, jax.core.Tracer) and not bool(flag):
+            raise ValueError(
+                f"This was derived where {condition}, which does not hold at these arguments. "
+                "Derive again here, or use route='program', which takes every path."
+            )
+    nan = jnp.asarray(jnp.nan, dtype)
+    every = jnp.all(jnp.stack([jnp.asarray(flag) for flag in holds]))
+    return {key: jnp.where(every, number, nan) for key, number in numbers.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +93,16 @@ class Values:
         return _assembled(terms, shapes, [out.dtype for out in self.outputs[: len(shapes)]])
 
     def pull(self, weights: Sequence[Array]) -> list[Array]:
-        """Returns the gradients by the inputs of the weighted sum of the wanted outputs."""
+        """Returns the gradients by the inputs of the weighted sum of the wanted outputs.
+
+        Inputs that are no floating-point numbers get None.
+        """
         flat = [jnp.ravel(weight) for weight in weights]
         terms = self._terms(lambda o, i, x, j: ((x, j), flat[o][i]))
-        return _assembled(
+        found = _assembled(
             terms, [jnp.shape(x) for x in self.inputs], [x.dtype for x in self.inputs]
         )
+        return [g if _is_floating(x) else None for g, x in zip(found, self.inputs, strict=True)]
 
     def _terms(self, place):
         terms: dict[tuple[int, int], Array] = {}
@@ -84,48 +114,78 @@ class Values:
 
 
 def derive(
-    jaxpr: ClosedJaxpr, wanted: int, convention: Convention, budget: int = BUDGET
+    jaxpr: ClosedJaxpr,
+    wanted: int,
+    convention: Convention,
+    budget: Budget = DEFAULT,
+    *,
+    active: Sequence[bool] | None = None,
+    honoured: Rules = "math",
+    point: Sequence[Any] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Jacobian:
     """Returns the partial derivatives of the first outputs of a jaxpr.
 
     Args:
-        jaxpr: The function of floating-point arrays.
+        jaxpr: The function of arrays.
         wanted: How many of its outputs are differentiated.
         convention: What the derivative is at a kink.
-        budget: How many operations the derivatives may have together.
+        budget: How many operations the derivatives may have together, and how long they
+            may take.
+        active: Of each input, whether to differentiate by it; None is by all.
+        honoured: Whether a function with a custom derivative rule is differentiated
+            ("math"), or its rule is asked ("jax").
+        point: The inputs, or traced arrays. What the function decides by known numbers is
+            decided by these, and the conditions are kept.
+        labels: Names of the inputs, for messages.
 
     Raises:
-        NotImplementedError: The derivatives are larger than the budget.
+        NotImplementedError: The derivatives are beyond the budget, or a decision depends
+            on what is not known.
         UnknownPrimitiveError: A primitive has no rule.
     """
     inner: Any = jaxpr.jaxpr
-    constants = [_symbols(f"c{i}", v, jaxpr.consts[i]) for i, v in enumerate(inner.constvars)]
-    inputs = [_symbols(f"x{i}", variable) for i, variable in enumerate(inner.invars)]
-    interpreter = _Interpreter(SympyAlgebra(convention), budget)
+    clock = budget.start()
+    given = [None] * len(inner.invars) if point is None else point
+    labels = labels or [f"x{i}" for i in range(len(inner.invars))]
+    constants = [
+        _symbols(f"c{i}", v, jaxpr.consts[i], clock) for i, v in enumerate(inner.constvars)
+    ]
+    inputs = [_symbols(labels[i], v, given[i], clock) for i, v in enumerate(inner.invars)]
+    path = Path(_known([*constants, *inputs], [*jaxpr.consts, *given]))
+    interpreter = _Interpreter(SympyAlgebra(convention, path, clock), clock, honoured)
     outputs = walk.walk(jaxpr, interpreter, inputs, constants)[:wanted]
     outputs = [output if objects.is_object(output) else None for output in outputs]
     expressions = tuple(
         objects.array_of([sympy.S.Zero] * v.aval.size, v.aval.shape) if output is None else output
         for output, v in zip(outputs, inner.outvars, strict=False)
     )
-    held = [array for array in [*constants, *inputs] if objects.is_object(array)]
-    symbols = tuple(symbol for array in held for symbol in array.flat)
-    partials = _partials(expressions, inputs, budget)
-    return Jacobian(jaxpr, symbols, tuple(inputs), expressions, partials)
+    flags = [True] * len(inputs) if active is None else active
+    partials = _partials(expressions, inputs, flags, clock)
+    held = [[a if objects.is_object(a) else None for a in part] for part in (constants, inputs)]
+    return Jacobian(jaxpr, tuple(held[0]), tuple(held[1]), expressions, partials, path.conditions)
 
 
 class _Interpreter(objects.ObjectInterpreter):
     """Stops before arrays are written out entry by entry that nobody could read."""
 
-    def __init__(self, algebra, budget):
+    def __init__(self, algebra, clock: Clock, honoured: Rules):
         super().__init__(algebra)
-        self.budget = budget
+        self.clock = clock
+        self.honoured = honoured
         self.spent = 0
+
+    def call(self, eqn, body, inputs):
+        found = super().call(eqn, body, inputs)
+        is_asked = self.honoured == "jax" and custom_rules.is_custom(eqn)
+        if found is None and is_asked and any(map(objects.is_object, inputs)):
+            return custom.claimed_outputs(self, eqn, body, inputs)
+        return found
 
     def equation(self, eqn, inputs):
         if any(map(objects.is_object, inputs)):
             self.spent += _work(eqn)
-            _check_budget(self.spent, self.budget)
+            self.clock.check(self.spent)
         return super().equation(eqn, inputs)
 
 
@@ -140,20 +200,25 @@ def _work(eqn: Any) -> int:
     return max(sizes, default=0)
 
 
-def _partials(outputs, inputs, budget):
+def _partials(outputs, inputs, flags, clock):
     sizes: dict[sympy.Basic, int] = {}
     spent = 0
     partials = {}
-    places = {s: (x, j) for x, array in enumerate(inputs) for j, s in enumerate(array.flat)}
+    places = {
+        symbol: (x, j)
+        for x, (array, flag) in enumerate(zip(inputs, flags, strict=True))
+        if flag and objects.is_object(array)
+        for j, symbol in enumerate(array.flat)
+    }
     for o, output in enumerate(outputs):
         for i, expression in enumerate(output.flat):
             expression = sympy.sympify(expression)
-            _check_budget(size(expression, sizes), budget)
+            clock.check(size(expression, sizes))
             found = sorted(expression.free_symbols & places.keys(), key=places.__getitem__)
             for symbol in found:
                 partial = expression.diff(symbol)
                 spent += size(partial, sizes)
-                _check_budget(spent, budget)
+                clock.check(spent)
                 if partial != 0:
                     partials[(o, i, *places[symbol])] = partial
     return partials
@@ -180,20 +245,24 @@ def size(expression: sympy.Basic, sizes: dict[sympy.Basic, int]) -> int:
     return sizes[expression]
 
 
-def _check_budget(operations_count: int, budget: int) -> None:
-    if operations_count > budget:
-        raise NotImplementedError(
-            f"Symbolic(route='expression') writes out every entry, and needs more than {budget} "
-            "operations for these derivatives. Use route='program', whose size is that of the "
-            "function."
-        )
+class Entry(sympy.Dummy):
+    """An entry of an array. Differentiation comes here again and again: it checks the clock."""
+
+    clock: Clock
+
+    def _eval_derivative(self, s):
+        self.clock.check()
+        return super()._eval_derivative(s)
+
+    def _sympystr(self, printer):
+        return self.name
 
 
-def _symbols(name: str, variable: Any, value: Any = None) -> Any:
+def _symbols(name: str, variable: Any, value: Any, clock: Clock) -> Any:
     """Returns an array of new symbols; what is no number of floating point stays as it is."""
     shape, dtype = variable.aval.shape, variable.aval.dtype
     if not jnp.issubdtype(dtype, jnp.floating):
-        if isinstance(value, jax.core.Tracer):
+        if value is None or isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
             raise NotImplementedError(
                 "Symbolic(route='expression') needs to know the integers and conditions that a "
                 f"function uses, but one of shape {shape} and dtype {dtype} is traced. Use "
@@ -201,7 +270,22 @@ def _symbols(name: str, variable: Any, value: Any = None) -> Any:
             )
         return value
     count = int(np.prod(shape, dtype=int))
-    return objects.array_of([sympy.Dummy(f"{name}_{j}", real=True) for j in range(count)], shape)
+    clock.check(count)
+    places = np.ndindex(*shape)
+    entries = [Entry(f"{name}{list(place) if place else ''}", real=True) for place in places]
+    for entry in entries:
+        entry.clock = clock
+    return objects.array_of(entries, shape)
+
+
+def _known(arrays, values) -> dict[sympy.Symbol, float]:
+    """Returns the value of every symbol whose value is known."""
+    known = {}
+    for array, value in zip(arrays, values, strict=True):
+        is_open = value is None or isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct)
+        if objects.is_object(array) and not is_open:
+            known.update(zip(array.flat, np.asarray(value, np.float64).flat, strict=True))
+    return known
 
 
 def _is_floating(x):

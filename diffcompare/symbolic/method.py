@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diffcompare.method import JvpMethod, VjpMethod
+from diffcompare.symbolic.budget import DEFAULT, Budget
 from diffcompare.symbolic.convention import (
     Convention,
     Rules,
@@ -44,6 +45,8 @@ class Symbolic(JvpMethod, VjpMethod):
         convention: What the derivative is at a kink; None is `Convention.jax()`.
         rules: What a function with a custom derivative rule is taken for: "math"
             differentiates its body, "jax" asks its rule, as JAX does.
+        budget: How large a formula may become, and how long it may take; for the route
+            "expression".
 
     Raises:
         ValueError: There is no such route.
@@ -67,6 +70,7 @@ class Symbolic(JvpMethod, VjpMethod):
     route: Route = "auto"
     convention: Convention | None = None
     rules: Rules = "math"
+    budget: Budget = DEFAULT
 
     def __post_init__(self):
         if self.route == "matrix":
@@ -104,7 +108,14 @@ class Symbolic(JvpMethod, VjpMethod):
         traced = trace(fun, x, has_aux)
         convention = self.convention or Convention.jax()
         if self.route == "expression":
-            jacobian = expression.derive(traced.jaxpr, sum(traced.is_active), convention)
+            jacobian = expression.derive(
+                traced.jaxpr,
+                sum(traced.is_active),
+                convention,
+                self.budget,
+                honoured=self.rules,
+                point=traced.leaves,
+            )
             values = jacobian.run(traced.constants, traced.leaves)
             return traced, values.outputs, values.push, values.pull
         derived = program.derive(traced.jaxpr, [True] * len(traced.leaves), convention, self.rules)
