@@ -110,16 +110,21 @@ def _associative(function):
     return expansion
 
 
+def _real(rule):
+    """Returns the rule of an operation for real numbers only."""
+    return lambda eqn: None if jnp.iscomplexobj(eqn.invars[-1].aval) else rule(eqn)
+
+
 EXPANSIONS: Mapping[str, Callable[[JaxprEqn], Function | None]] = {
-    "cholesky": factorizations.cholesky,
+    "cholesky": _real(factorizations.cholesky),
     "conv_general_dilated": windows.convolution,
     "cumlogsumexp": _associative(jnp.logaddexp),
     "cummax": _associative(jnp.maximum),
     "cummin": _associative(jnp.minimum),
     "cumprod": _associative(jnp.multiply),
-    "custom_linear_solve": factorizations.linear_solve,
+    "custom_linear_solve": _real(factorizations.linear_solve),
     "lu": factorizations.lu,
-    "qr": factorizations.qr,
+    "qr": _real(factorizations.qr),
     "reduce": windows.reduction,
     "reduce_prod": _tree_product,
     "reduce_window": windows.window_reduction,

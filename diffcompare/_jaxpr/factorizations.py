@@ -72,6 +72,8 @@ def triangular_solve(eqn: Any) -> Function:
     def solve(a, b):
         if not params["left_side"]:  # X A = B is A^T X^T = B^T
             b = jnp.swapaxes(b, -1, -2)
+        if params["conjugate_a"]:
+            a = jnp.conj(a)
         if transposed == params["left_side"]:
             a = jnp.swapaxes(a, -1, -2)
         forward = lower != (transposed == params["left_side"])

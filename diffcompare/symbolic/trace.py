@@ -4,7 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr
+
+from diffcompare._jaxpr import realify
 
 PyTree = Any
 
@@ -33,6 +36,7 @@ class Trace(NamedTuple):
 def trace(fun: Callable, x: PyTree, has_aux: bool = False) -> Trace:
     """Returns the trace of `fun` at the shapes and dtypes of `x`."""
     jaxpr, shape = jax.make_jaxpr(fun, return_shape=True)(x)
+    jaxpr = _of_real_numbers(jaxpr)
     leaves, inputs = jax.tree.flatten(x)
     value, aux = shape if has_aux else (shape, ())
     outputs, aux_leaves = jax.tree.structure(value), jax.tree.leaves(aux)
@@ -40,3 +44,11 @@ def trace(fun: Callable, x: PyTree, has_aux: bool = False) -> Trace:
     return Trace(
         jaxpr, list(jaxpr.consts), leaves, inputs, outputs, jax.tree.structure(aux), is_active
     )
+
+
+def _of_real_numbers(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+    """Returns the jaxpr without complex numbers on the way from its inputs to its outputs."""
+    inner: Any = jaxpr.jaxpr
+    ends = [variable.aval for variable in [*inner.invars, *inner.outvars]]
+    is_real = not any(jnp.issubdtype(aval.dtype, jnp.complexfloating) for aval in ends)
+    return realify.realified(jaxpr) if is_real else jaxpr
