@@ -64,6 +64,6 @@ def derive(
     assumed = distributions(traced, wanted)
     shown = build(traced, wanted, convention, assumed)
     shown = shown if shown.graph.relied_on else exact
-    stem = naming.prefix(names, ("c", "k", "const"))
+    stem = naming.prefix(names, ("k", "c", "const"))
     closed = [f"{stem}{number + 1}" for number in range(len(traced.constants))]
     return MatrixDerived(exact, shown, [*names, *closed], wanted, len(traced.leaves))

@@ -76,11 +76,11 @@ def _named(reader, name, body, inputs):
         return None
     if not _only_scalars_are_spread(body):
         return None
-    symbol = _argument(reader)
+    symbol = _argument(reader, argument.node.dtype)
     stand_in = argument._replace(node=symbol, axes=(None,) * len(argument.shape))
     arguments = [stand_in if k == place else value for k, value in enumerate(inputs)]
     (output,) = walk.walk(body, reader, arguments)
-    found = _define(reader, name, output.node)
+    found = _define(reader, name, symbol, output.node)
     return None if found is None else [reader.apply(found, argument)]
 
 
@@ -97,13 +97,12 @@ def _only_scalars_are_spread(body: ClosedJaxpr) -> bool:
     return True
 
 
-def _argument(reader: "Reader") -> Node:
-    return reader.graph.make("argument", is_active=True)
+def _argument(reader: "Reader", dtype: Any) -> Node:
+    return reader.graph.make("argument", dtype=dtype, is_active=True)
 
 
-def _define(reader: "Reader", name: str, body: Node) -> str | None:
+def _define(reader: "Reader", name: str, symbol: Node, body: Node) -> str | None:
     """Returns the name under which a scalar expression of the argument is known from now on."""
-    symbol = _argument(reader)
     if body.op == "function" and body.args[0] is symbol:
         return str(body.param)
     inside = reachable([body])
@@ -153,9 +152,9 @@ def recognised(reader: "Reader", node: Node) -> Node:
 
 def _silu(reader, product, sigma):
     x = sigma.args[0]
-    symbol = _argument(reader)
+    symbol = _argument(reader, x.dtype)
     body = reader.graph.multiply(symbol, reader.graph.apply("sigma", symbol))
-    name = _define(reader, "silu", body)
+    name = _define(reader, "silu", symbol, body)
     others = [part for part in product.args if part is not sigma and part is not x]
     return reader.graph.multiply(*others, reader.graph.apply(name, x))
 
@@ -184,10 +183,11 @@ def _gelu(reader: "Reader", product: Node, node: Node) -> Node | None:
     for inner, approximate in (("tanh", True), ("erfc", False)):
         if not any(sub.op == "function" and sub.param == inner for sub in _near(product)):
             continue
-        template = _template(reader, approximate, node.dtype)
+        symbol = _argument(reader, node.dtype)
+        template = _template(reader, approximate, symbol)
         for x in product.args:
             if substituted(reader.graph, template, x) is node:
-                name = _define(reader, "gelu", template)
+                name = _define(reader, "gelu", symbol, template)
                 return None if name is None else reader.graph.apply(name, x)
     return None
 
@@ -200,12 +200,12 @@ def _near(node: Node) -> list[Node]:
     return inside
 
 
-def _template(reader: "Reader", approximate: bool, dtype: Any) -> Node:
+def _template(reader: "Reader", approximate: bool, symbol: Node) -> Node:
     """Returns the formula of GELU, as the installed JAX writes it in this dtype."""
-    stand_in = Value(_argument(reader), (), ())
+    stand_in = Value(symbol, (), ())
     reader.recognises = False  # or it would be looked for inside itself
     try:
-        (output,) = walk.walk(_traced_gelu(approximate, dtype), reader, [stand_in])
+        (output,) = walk.walk(_traced_gelu(approximate, symbol.dtype), reader, [stand_in])
     finally:
         reader.recognises = True
     return output.node

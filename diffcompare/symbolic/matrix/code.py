@@ -14,6 +14,7 @@ from diffcompare.symbolic.matrix.notation import COMPARED, Written
 # Python's operators, from loose to tight.
 COMPARE, ADD, MULTIPLY, SIGN, POWER, ATOM = range(6)
 NAME = "value_and_grad"
+LARGEST_LITERAL = 64  # entries of an array that is written out; a larger one is an argument
 
 
 def literal(value: Fraction) -> str:

@@ -1,11 +1,13 @@
 """What the matrix route gives: formulas, steps, code and a function."""
 
 import functools
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from diffcompare.symbolic import names
 from diffcompare.symbolic.derived import Derived, Step
@@ -37,6 +39,7 @@ class MatrixDerived(Derived):
     ):
         self._exact, self._shown = exact, shown
         self._names, self._wanted, self._size = list(leaf_names), list(wanted), size
+        self._held: list[Any] = []  # arrays of the program that are arguments of the code
         self._stems = planning.stems(self._names)
         self._ranks = [leaf.rank for leaf in shown.leaves]
         hadamard = "o" if "o" not in self._names else "*"
@@ -159,6 +162,9 @@ class MatrixDerived(Derived):
         written = distinct(self._notations[which], self._names, self._ranks)
         shown = self._shown
         found = dict(zip(shown.leaves, written, strict=True))
+        for node, name in _arrays(shown).items():
+            stem = self._stems.of(name, node.rank)
+            found[node] = self._notations[which].numbered(stem, name.number, node.rank)
         return found
 
     def _given(self, which: int) -> dict[Node, str]:
@@ -184,7 +190,13 @@ class MatrixDerived(Derived):
         defined = [*exact.definitions, *exact.functions]
         reserved = [*defined, *map(code.slope_name, defined), code.NAME, "float"]
         ids = names.identifiers(self._names, [*reserved, *generated.values()])
-        given = {**dict(zip(exact.leaves, ids, strict=True)), **generated}
+        held = {
+            node: f"{self._stems.of(name, node.rank)}{name.number}"
+            for node, name in _arrays(exact).items()
+            if np.size(exact.arrays[node.param]) > code.LARGEST_LITERAL
+        }
+        self._held = [exact.arrays[node.param] for node in held]
+        given = {**dict(zip(exact.leaves, ids, strict=True)), **held, **generated}
         coder = code.Coder(exact.functions, given, exact.arrays, exact.value.dtype)
         lines = []
         for node in sorted(generated, key=lambda node: node.number):
@@ -198,7 +210,7 @@ class MatrixDerived(Derived):
         returned = ", ".join(f"d{ids[leaf]}" for leaf in self._wanted)
         comma = "," if len(self._wanted) == 1 else ""
         arguments = ", ".join(ids[: self._size])
-        closed = ", ".join(ids[self._size :])
+        closed = ", ".join([*ids[self._size :], *held.values()])
         signature = ", *, ".join(filter(None, [arguments, closed])) if closed else arguments
         return "\n".join(
             [
@@ -222,15 +234,10 @@ class MatrixDerived(Derived):
 
     def run(self, constants, leaves):
         arrays = [jnp.asarray(leaf) for leaf in leaves]
-        value, gradients = self._function(
-            *arrays, **dict(zip(self._closed_names(), map(jnp.asarray, constants), strict=True))
-        )
+        names_of_held = inspect.getfullargspec(self._function).kwonlyargs
+        held = map(jnp.asarray, [*constants, *self._held])
+        value, gradients = self._function(*arrays, **dict(zip(names_of_held, held, strict=True)))
         return value, list(gradients)
-
-    def _closed_names(self) -> list[str]:
-        parameters = self._function.__code__
-        count = parameters.co_argcount
-        return list(parameters.co_varnames[count : count + parameters.co_kwonlyargcount])
 
 
 def _filled(coder: code.Coder, gradient: Node, leaf: Node, identifier: str) -> str:
@@ -244,6 +251,12 @@ def _filled(coder: code.Coder, gradient: Node, leaf: Node, identifier: str) -> s
     if gradient.dtype != leaf.dtype and gradient.dtype is not None:
         return f"({text}).astype({str(leaf.dtype)!r})"
     return text
+
+
+def _arrays(built: Built) -> dict[Node, planning.Name]:
+    """Returns names for the arrays that a program holds, after those it closes over."""
+    nodes = [n for n in reachable([built.value, *built.gradients]) if n.op == "array"]
+    return {node: planning.Name("c", number) for number, node in enumerate(nodes, start=1)}
 
 
 def _all_names(built: Built) -> dict[Node, planning.Name]:

@@ -40,7 +40,7 @@ def known(convention: Convention) -> dict[str, Function]:
         "relu6", r"\mathrm{relu6}", "jnp.clip({}, 0, 6)",
         slope_text=f"1 where 0 < {{0}} < 6, {convention.relu:g} at 0, 0 elsewhere",
         slope_latex=r"[0 < {} < 6]",
-        slope_code=f"({_step(convention.relu)}) * ({{0}} < 6)",
+        slope_code=f"jnp.where({{0}} < 6, {_step(convention.relu)}, 0)",
     )  # fmt: skip
     return {**_SMOOTH, **rectified, "abs": absolute, "relu6": relu6}
 

@@ -38,6 +38,8 @@ _CANDIDATES = {
     "A": ("A", "H", "R", "Act"),
     "delta": ("delta", "epsilon", "eta", "err"),
     "Delta": ("Delta", "Gamma", "Psi", "Err"),
+    "c": ("c", "k", "m", "const"),
+    "C": ("C", "K", "M", "Const"),
     "u": ("u", "t", "v", "aux"),
     "U": ("U", "T", "V", "Aux"),
     "p": ("p", "pi", "rho", "prob"),

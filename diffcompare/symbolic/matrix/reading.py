@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Var
 
 from diffcompare._jaxpr import movement, walk
 from diffcompare.symbolic.convention import Convention
-from diffcompare.symbolic.matrix import calls, values
+from diffcompare.symbolic.matrix import calls, constants, values
 from diffcompare.symbolic.matrix import functions as library
 from diffcompare.symbolic.matrix.algebra import Algebra
 from diffcompare.symbolic.matrix.values import Unfit, Value
@@ -26,6 +26,8 @@ ADVICE = (
     "method=ReverseMode()."
 )
 
+
+LONGEST_LOOP = 128  # steps of a loop that are written out
 
 # A matrix symbol has no entries.
 _BY_INDEX = frozenset({"dynamic_slice", "dynamic_update_slice", "gather", "scatter", "scatter-add",
@@ -86,6 +88,11 @@ class Reader(walk.Interpreter[Value]):
 
     def equation(self, eqn, inputs):
         name = eqn.primitive.name
+        folded = constants.folded(eqn, inputs, self.arrays)
+        if folded is not None:
+            return [self.constant(array) for array in folded]
+        if name == "scan" and (outputs := self._unrolled(eqn, inputs)) is not None:
+            return outputs
         if name in _BY_INDEX:
             return self._refuse(eqn, self._refusal(eqn, _BY_INDEX_REASON))
         poisoned = next((value for value in inputs if value.node.op == "refused"), None)
@@ -101,6 +108,17 @@ class Reader(walk.Interpreter[Value]):
             return [found._replace(node=calls.recognised(self, found.node))]
         except Unfit as error:
             return self._refuse(eqn, self._refusal(eqn, str(error)))
+
+    def _unrolled(self, eqn, inputs) -> list[Value] | None:
+        """Returns the outputs of a loop that carries values only, and is not long."""
+        loop = walk.scan_parts(eqn)
+        first = loop.constants + loop.carry
+        if len(inputs) > first or len(eqn.outvars) > loop.carry or loop.length > LONGEST_LOOP:
+            return None
+        held, carry = inputs[: loop.constants], inputs[loop.constants :]
+        for _ in range(loop.length):
+            carry = walk.walk(loop.body, self, [*held, *carry])
+        return carry
 
     def _refusal(self, eqn, reason: str) -> walk.UnknownPrimitiveError:
         advice = f"Here {reason}. {ADVICE}" if reason else ADVICE
