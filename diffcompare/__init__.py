@@ -29,6 +29,7 @@ from diffcompare.operators import jacobian as jacobian
 from diffcompare.operators import jvp as jvp
 from diffcompare.operators import value_and_grad as value_and_grad
 from diffcompare.operators import vjp as vjp
+from diffcompare.symbolic import Budget as Budget
 from diffcompare.symbolic import Convention as Convention
 from diffcompare.symbolic import Symbolic as Symbolic
 
@@ -40,18 +41,26 @@ if TYPE_CHECKING:
     from diffcompare.exact import Exact as Exact
     from diffcompare.exact import PrecisionError as PrecisionError
     from diffcompare.exact import exact_grad as exact_grad
+    from diffcompare.symbolic.derivation import Derivation as Derivation
+    from diffcompare.symbolic.derivation import derive as derive
+    from diffcompare.symbolic.disagreement import Disagreement as Disagreement
+    from diffcompare.symbolic.disagreement import rule_disagreements as rule_disagreements
 
 __version__ = "0.1.0"
 
 # What is loaded on first use: modules, and names with the module they stand in.
 _MODULES = ("learn", "plot")
 _NAMES = {
+    "Derivation": "diffcompare.symbolic.derivation",
+    "Disagreement": "diffcompare.symbolic.disagreement",
     "Exact": "diffcompare.exact",
     "Graph": "diffcompare.automatic.graph",
     "PrecisionError": "diffcompare.exact",
     "UnknownPrimitiveError": "diffcompare._jaxpr.walk",
     "computational_graph": "diffcompare.automatic.graph",
+    "derive": "diffcompare.symbolic.derivation",
     "exact_grad": "diffcompare.exact",
+    "rule_disagreements": "diffcompare.symbolic.disagreement",
 }
 
 

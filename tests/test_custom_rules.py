@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.extend.core import jaxpr_as_fun
 
+import diffcompare as dc
 from diffcompare import operators
 from diffcompare._jaxpr import custom_rules
 from diffcompare.symbolic import Symbolic
@@ -124,3 +126,118 @@ def test_a_rule_of_slopes_is_honoured_along_a_direction():
 def test_rules_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="rules must be 'math' or 'jax', but it is 'mine'"):
         Symbolic(rules="mine")
+
+
+# Where rules and calculus disagree.
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_rule_that_disagrees_with_calculus_is_reported_and_no_other(name):
+    found = dc.rule_disagreements(CLAIMS[name], POINT)
+    if name in ("silu", "softplus at 0"):
+        assert found == ()
+        return
+    (record,) = found
+    assert record.place.startswith(__file__)
+    assert record.defined.startswith(__file__)
+    assert record.kind == ("custom_jvp" if record.function == "tripled" else "custom_vjp")
+    assert record.calls == (3 if name == "within a scan" else 1)
+
+
+def test_a_report_says_what_is_claimed_and_what_is_true():
+    (wrong,) = dc.rule_disagreements(lambda x: tripled(x, 5.0), POINT)
+    assert [float(d) for d in (*wrong.claimed, *wrong.mathematical)] == [3.0, 5.0]
+    assert wrong.error == pytest.approx(2 / 5)
+    assert "claims 3 where the derivative is 5, a relative error of 0.4" in str(wrong)
+    (clips,) = dc.rule_disagreements(clipped, POINT)
+    assert not clips.is_linear
+    assert clips.error == 0  # as long as no more than 1 arrives
+    assert "is not linear in the gradient that arrives" in str(clips)
+    (estimator,) = dc.rule_disagreements(through, POINT)
+    assert [float(d) for d in (*estimator.claimed, *estimator.mathematical)] == [1.0, 0.0]
+
+
+def test_a_straight_through_estimator_of_stop_gradient_is_reported():
+    rounded = lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x)
+    (record,) = dc.rule_disagreements(lambda x: jnp.sum(rounded(x) ** 2), jnp.asarray([0.7, 1.2]))
+    assert record.kind == "stop_gradient"
+    assert record.place.startswith(__file__)
+    assert record.claimed[0].tolist() == [2.0, 2.0]
+    assert record.mathematical[0].tolist() == [0.0, 0.0]
+    assert "holds a value constant that depends on the argument" in str(record)
+
+
+VECTOR = jnp.asarray([1.0, -2.0, 0.3])
+TARGET = jnp.asarray([1.0, 0.0, 0.0])
+HONEST = {
+    "relu": lambda x: jnp.sum(jax.nn.relu(x)),
+    "relu at 0": lambda x: jnp.sum(jax.nn.relu(0 * x)),
+    "relu6 and elu": lambda x: jnp.sum(jax.nn.relu6(x) + jax.nn.elu(x)),
+    "softplus": lambda x: jnp.sum(jax.nn.softplus(x)),
+    "gelu": lambda x: jnp.sum(jax.nn.gelu(x)),
+    "logsumexp": jax.nn.logsumexp,
+    "log softmax": lambda x: jax.nn.log_softmax(x)[0],
+    "softmax": lambda x: jax.nn.softmax(x)[0],
+    "sinc at 0": lambda x: jnp.sum(jnp.sinc(0 * x)),
+    "norm": jnp.linalg.norm,
+    "cross-entropy": lambda x: optax.softmax_cross_entropy(x, TARGET),
+    "cross-entropy of a label": lambda x: optax.softmax_cross_entropy_with_integer_labels(x, 1),
+    "binary cross-entropy": lambda x: jnp.sum(optax.sigmoid_binary_cross_entropy(x, TARGET)),
+    "huber": lambda x: jnp.sum(optax.huber_loss(x)),
+    "incomplete beta": lambda x: jnp.sum(jax.scipy.special.betainc(2.0, jnp.abs(x), 0.3)),
+    "a safe root": lambda x: safe_root(0 * x[0]),
+}
+
+
+@jax.custom_jvp
+def safe_root(x):
+    """The root of a square, of which the body has a NaN at 0 and the rule has not."""
+    return jnp.sqrt(x * x)
+
+
+safe_root.defjvp(lambda x, v: (safe_root(*x), v[0] * jnp.sign(x[0])))
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_nothing_is_reported_where_rules_are_right(name):
+    assert dc.rule_disagreements(HONEST[name], VECTOR) == ()
+
+
+def test_a_function_that_only_looks_like_one_of_jax_is_compared():
+    @jax.custom_jvp
+    def relu(x):
+        return jnp.maximum(x, 0)
+
+    relu.defjvp(lambda primals, tangents: (relu(*primals), 2 * tangents[0]))
+    (record,) = dc.rule_disagreements(relu, 1.0)
+    assert [float(record.claimed[0]), float(record.mathematical[0])] == [2.0, 1.0]
+    assert float(grad(relu, "jax")(1.0)) == 2.0
+    assert float(grad(relu, "jax", "expression")(1.0)) == 2.0
+
+
+def test_an_expression_honours_rules_and_says_where_it_cannot():
+    for name in ("wrong slopes", "a straight-through estimator"):
+        fun = CLAIMS[name]
+        found = grad(fun, "jax", "expression")(POINT)
+        np.testing.assert_allclose(found, jax.grad(fun)(POINT), rtol=8 * EPS)
+    with pytest.raises(NotImplementedError, match=r"custom rule of clipped: it is not linear"):
+        grad(clipped, "jax", "expression")(POINT)
+
+
+def test_the_matrix_route_asks_no_rules():
+    with pytest.raises(NotImplementedError, match=r"matrix.*tripled has a custom derivative rule"):
+        grad(lambda x: jnp.sum(tripled(x, x)), "jax", "matrix")(VECTOR)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [((3,), TypeError, "floating-point"), ((), ValueError, "argument 0")],
+)
+def test_what_has_no_derivative_is_refused(args, error, message):
+    with pytest.raises(error, match=message):
+        dc.rule_disagreements(jnp.sin, *args)
+
+
+def test_a_traced_argument_is_refused():
+    with pytest.raises(TypeError, match="needs numbers"):
+        jax.jit(lambda x: len(dc.rule_disagreements(jnp.sin, x)))(1.0)

@@ -37,6 +37,11 @@ def defined_at(eqn: JaxprEqn) -> str:
     return (info or "").partition(" at ")[2]
 
 
+def is_from_jax(eqn: JaxprEqn) -> bool:
+    """Returns whether the function is one of JAX's own, such as `jax.nn.relu`."""
+    return "/jax/_src/" in defined_at(eqn).replace("\\", "/")
+
+
 def place_of(eqn: JaxprEqn) -> str:
     """Returns the user's line that calls the function, or an empty string."""
     place = source_info_util.summarize(eqn.source_info)
@@ -107,14 +112,20 @@ def reverse(eqn: JaxprEqn, active: Sequence[bool]) -> ClosedJaxpr:
     return jax.make_jaxpr(program)(*inputs, *outputs)
 
 
-def _alone(eqn, fixed, active):
-    """Returns the floating outputs of the equation as a function of its active inputs."""
+def single(eqn: JaxprEqn) -> ClosedJaxpr:
+    """Returns a function that consists of one equation."""
     # Fresh variables for the inputs, some of which may be literals, or the same twice.
     fresh = jax.make_jaxpr(lambda *arrays: arrays)(*[_shape(v) for v in eqn.invars])
-    single = fresh.jaxpr.replace(
-        eqns=[eqn.replace(invars=list(fresh.jaxpr.invars))], outvars=list(eqn.outvars)
+    variables = list(fresh.jaxpr.invars)
+    alone = fresh.jaxpr.replace(
+        eqns=[eqn.replace(invars=variables)], outvars=list(eqn.outvars), effects=eqn.effects
     )
-    fun = jaxpr_as_fun(ClosedJaxpr(single, ()))
+    return ClosedJaxpr(alone, ())
+
+
+def _alone(eqn, fixed, active):
+    """Returns the floating outputs of the equation as a function of its active inputs."""
+    fun = jaxpr_as_fun(single(eqn))
 
     def of_active(*arrays):
         given = iter(arrays)

@@ -177,8 +177,9 @@ class _Interpreter(objects.ObjectInterpreter):
 
     def call(self, eqn, body, inputs):
         found = super().call(eqn, body, inputs)
-        is_asked = self.honoured == "jax" and custom_rules.is_custom(eqn)
-        if found is None and is_asked and any(map(objects.is_object, inputs)):
+        is_known = found is not None and custom_rules.is_from_jax(eqn)
+        is_asked = self.honoured == "jax" and custom_rules.is_custom(eqn) and not is_known
+        if is_asked and any(map(objects.is_object, inputs)):
             return custom.claimed_outputs(self, eqn, body, inputs)
         return found
 

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,13 @@ from diffcompare.symbolic.writing import (
     at_least,
 )
 
+Phase = Literal["forward", "backward", "gradient"]
+
 
 class Line(NamedTuple):
     """What defines one value of a program."""
 
-    phase: str  # "forward", "backward", "gradient"
+    phase: Phase
     name: str
     lines: tuple[str, ...]  # the last one is the definition, those before it are parts of it
     uses: frozenset[str]  # the names of other lines that it needs
@@ -119,7 +121,7 @@ class _Scribe:
             self.terms[node] = self.writer.constant(node.constant)
         return self.terms[node]
 
-    def _close(self, phase: str, name: str) -> None:
+    def _close(self, phase: Phase, name: str) -> None:
         """Ends the line that defines a name: what was written since the last one is part of it."""
         lines = tuple(self.writer.lines[self.marks :])
         self.marks = len(self.writer.lines)
@@ -220,7 +222,7 @@ class _Scribe:
         return name
 
     def _pulled(self, operation: Operation, arrived: list[Term | None]) -> list[Term | None]:
-        rule = operation.rule
+        rule: Any = operation.rule
         if isinstance(rule, rules.Pointwise):
             (weight,) = arrived
             assert weight is not None

@@ -16,7 +16,7 @@ from diffcompare.symbolic.convention import (
 )
 
 Route = Literal["auto", "program", "expression", "matrix"]
-_ROUTES = ("auto", "program", "expression")
+_ROUTES = ("auto", "program", "expression", "matrix")
 
 
 @jax.tree_util.register_static
@@ -41,7 +41,9 @@ class Symbolic(JvpMethod, VjpMethod):
             and applies the chain rule to one after the other; it is as long as the
             function. "expression" writes every entry of the result as one formula in the
             entries of the argument, as a textbook would, and swells; it is refused
-            beyond 100,000 operations. "auto" takes "program".
+            beyond its budget. "matrix" has matrix symbols, as one writes networks by
+            hand, and takes functions with a scalar output. "auto" takes "program"; see
+            `derive` for formulas.
         convention: What the derivative is at a kink; None is `Convention.jax()`.
         rules: What a function with a custom derivative rule is taken for: "math"
             differentiates its body, "jax" asks its rule, as JAX does.
@@ -50,8 +52,8 @@ class Symbolic(JvpMethod, VjpMethod):
 
     Raises:
         ValueError: There is no such route.
-        NotImplementedError: The route is "matrix", which does not exist yet, or an
-            expression is beyond its budget.
+        NotImplementedError: The route is "matrix" and the output no scalar, or a custom
+            rule would have to be asked; or an expression is beyond its budget.
         UnknownPrimitiveError: The function has an operation that no rule is known for. It
             is a `NotImplementedError` that names the primitive and where it was used.
 
@@ -73,11 +75,6 @@ class Symbolic(JvpMethod, VjpMethod):
     budget: Budget = DEFAULT
 
     def __post_init__(self):
-        if self.route == "matrix":
-            raise NotImplementedError(
-                "Symbolic(route='matrix') does not exist yet. Use route='program', which takes "
-                "any shape, or route='expression' for the formula of a small function."
-            )
         if self.route not in _ROUTES:
             raise ValueError(
                 f"route must be one of {', '.join(map(repr, _ROUTES))}, but it is {self.route!r}."
@@ -86,6 +83,13 @@ class Symbolic(JvpMethod, VjpMethod):
         check_rules(self.rules)
 
     def vjp(self, fun, x, *, has_aux=False):
+        if self.route == "matrix":
+            value, gradient = self._matrix((lambda x: fun(x)[0]) if has_aux else fun, x)
+
+            def scaled(weight):
+                return jax.tree.map(lambda g: g * weight.astype(g.dtype), gradient)
+
+            return (value, scaled, fun(x)[1]) if has_aux else (value, scaled)
         traced, outputs, _, pull = self._derived(fun, x, has_aux)
         value = traced.value(outputs)
 
@@ -96,8 +100,32 @@ class Symbolic(JvpMethod, VjpMethod):
         return (value, pullback, traced.auxiliary(outputs)) if has_aux else (value, pullback)
 
     def jvp(self, fun, x, v):
+        if self.route == "matrix":
+            value, gradient = self._matrix(fun, x)
+            parts = jax.tree.leaves(jax.tree.map(lambda g, t: jnp.vdot(g, t), gradient, v))
+            return value, sum(part.astype(value.dtype) for part in parts)
         traced, outputs, push, _ = self._derived(fun, x)
         return traced.value(outputs), traced.value(push(jax.tree.leaves(v)))
+
+    def _matrix(self, fun, x):
+        """Returns the value of a scalar function, and its gradient."""
+        from diffcompare.symbolic.routes import matrix_derived
+        from diffcompare.symbolic.trace import trace
+
+        traced = trace(fun, x)
+        shapes = [aval.shape for aval in traced.jaxpr.out_avals]
+        if shapes != [()]:
+            raise NotImplementedError(
+                "Symbolic(route='matrix') needs a function with one scalar output, but it has "
+                f"outputs of the shapes {', '.join(map(str, shapes)) or 'of none'}. Use "
+                "route='program', or reduce it first, for example with jnp.sum."
+            )
+        labels = [f"x{position + 1}" for position in range(len(traced.leaves))]
+        wanted = range(len(labels))
+        convention = self.convention or Convention.jax()
+        derived = matrix_derived(traced, labels, convention, wanted, self.rules)
+        value, gradients = derived.run(traced.constants, traced.leaves)
+        return value, jax.tree.unflatten(traced.inputs, gradients)
 
     def _derived(self, fun, x, has_aux=False):
         """Returns the trace, the outputs, and how slopes and weights cross the function."""

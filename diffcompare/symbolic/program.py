@@ -147,7 +147,8 @@ class _Builder(walk.Interpreter[Node]):
         if not any(node.is_active for node in inputs):
             return None
         name = operations.known_call(eqn.primitive.name, body)
-        if name is None and self.honoured == "jax" and custom_rules.is_custom(eqn):
+        is_known = name is not None and custom_rules.is_from_jax(eqn)
+        if self.honoured == "jax" and custom_rules.is_custom(eqn) and not is_known:
             name = _CLAIMED
         return None if name is None else self._record(eqn, name, inputs)
 

@@ -106,9 +106,14 @@ class ProgramDerived(Derived):
         return self._listing(Python(is_strict=False))
 
     def _listing(self, language: Language, named: listing.Named | None = None) -> Listing:
-        prefix = names.prefix(self.labels, ("c", "k", "const"))
-        held = [f"{prefix}{position + 1}" for position in range(len(self.constants))]
+        held = held_names(self.labels, len(self.constants))
         return listing.write(self.program, [*held, *self.labels], self.wanted, language, named)
+
+
+def held_names(labels: Sequence[str], count: int) -> list[str]:
+    """Returns names for the arrays that a function closes over."""
+    prefix = names.prefix(labels, ("c", "k", "const"))
+    return [f"{prefix}{position + 1}" for position in range(count)]
 
 
 def function(
