@@ -152,7 +152,7 @@ class MatrixDerived(Derived):
         ]
         for node in self._shown.graph.relied_on:
             text, latex = (writer.use(node) for writer in writers)
-            ones = (text + " 1 = 1", latex + r"\,\mathbf{1} = \mathbf{1}")
+            ones = (text + " 1 = 1", latex + r" \mathbf{1} = \mathbf{1}")
             if node.rank == 1:
                 ones = (f"1^T {text} = 1", rf"\mathbf{{1}}^\top {latex} = 1")
             found.append(Step("forward", text, *ones))

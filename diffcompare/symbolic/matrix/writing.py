@@ -134,7 +134,9 @@ class Writer:
 
     def _multiply(self, node):
         above, below, left, right = self._factors(node)
-        scalars = [self._at(arg, PRODUCT) for arg in above if not arg.rank]
+        scalars = [
+            self._at(arg, POWER if arg.op == "sum" else PRODUCT) for arg in above if not arg.rank
+        ]
         arrays = [arg for arg in above if arg.rank]
         lower = [(arg, exponent) for arg, exponent in below if not arg.rank]
         under = [(arg, exponent) for arg, exponent in below if arg.rank]
