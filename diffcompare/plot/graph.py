@@ -1,6 +1,7 @@
 """Computational graphs as figures and animations."""
 
 import pathlib
+from collections.abc import Collection
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +38,10 @@ def draw(
     scene = compose(graph, engine)
     with style.context():
         axes = _new_axes(scene) if ax is None else ax
-        _draw(axes, scene, graph, step)
+        figure: Any = axes.get_figure()
+        if figure.get_layout_engine() is not None:
+            figure.get_layout_engine().execute(figure)
+        draw_scene(axes, scene, *shown_at(graph, step))
     return axes
 
 
@@ -61,7 +65,7 @@ def animate(graph: Graph, path: Any, *, seconds: float = 1.0, dpi: int = 100) ->
             # The last picture stays for a while.
             for number in [-1, *range(len(steps)), *[len(steps) - 1] * 2]:
                 axes.clear()
-                _draw(axes, scene, graph, number)
+                draw_scene(axes, scene, *shown_at(graph, number))
                 axes.set_ylim(scene.height + 2.0, 0)
                 if number >= 0:
                     axes.text(
@@ -85,13 +89,26 @@ def _font_size(ax: Axes, scene: shapes.Scene) -> float:
     return float(min(inches[0] / scene.width, inches[1] / scene.height)) * _PER_INCH
 
 
-def _draw(ax: Axes, scene: shapes.Scene, graph: Graph, step: int | None) -> None:
+def draw_scene(
+    ax: Axes,
+    scene: shapes.Scene,
+    shown: Collection[tuple[str, int]],
+    current: int | None = None,
+) -> None:
+    """Draws the shapes of a graph, as large as the axes allow.
+
+    Args:
+        ax: Where to draw. The size of the font is that of the layout as it is now, so give the
+            axes of the figure their titles first, and have them placed.
+        scene: What to draw.
+        shown: Which values and gradients are drawn; see `shown_at`.
+        current: The node that is marked.
+    """
     ax.set_xlim(0, scene.width)
     ax.set_ylim(scene.height, 0)
     ax.set_aspect("equal")
     ax.axis("off")
     unit = _font_size(ax, scene)
-    shown, current = _shown(graph, step)
     for path in scene.paths:
         _draw_path(ax, path, unit)
     for box in scene.boxes:
@@ -105,13 +122,16 @@ def _draw(ax: Axes, scene: shapes.Scene, graph: Graph, step: int | None) -> None
                 text.x, text.y, text.text, ha="center", va="center_baseline",
                 fontsize=shapes.SIZES[text.role] * unit, color=_COLOURS[text.role],
                 fontstyle="italic" if text.role == "name" else "normal",
-                fontweight="bold" if text.node == current else "normal",
+                fontweight="bold" if text.node == current and text.role == "symbol" else "normal",
                 gid=f"{text.role} {text.node}", zorder=4,
             )  # fmt: skip
 
 
-def _shown(graph: Graph, step: int | None) -> tuple[set[tuple[str, int]], int | None]:
-    """Returns what is known after a step, and the node of the step."""
+def shown_at(graph: Graph, step: int | None) -> tuple[set[tuple[str, int]], int | None]:
+    """Returns the values and gradients that are known after a step, and the node of the step.
+
+    Each is `("value", node)` or `("gradient", node)`. None stands for all steps.
+    """
     everything = {(role, node.index) for node in graph.nodes for role in ("value", "gradient")}
     if step is None:
         return everything, None

@@ -105,7 +105,7 @@ def _add_node(scene: Scene, node: Node, look: _Look, x: float, y: float, gate: f
     scene.boxes.append(Box(x, y, *look.body, node.index, is_leaf))
     scene.texts.append(Text(x, y, node.symbol, "symbol", node.index))
     if look.caption:
-        below = y + look.body[1] / 2 + shapes.SIZES["name"] * 0.7
+        below = y + look.body[1] / 2 + shapes.SIZES["name"] * 0.75
         scene.texts.append(Text(x, below, look.caption, "name", node.index))
     start = x + look.body[0] / 2
     scene.paths.append(Path(((start, y), (gate, y)), "stub", node.index, None, bool(node.outputs)))
