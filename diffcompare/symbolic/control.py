@@ -9,7 +9,8 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from diffcompare._jaxpr import walk
-from diffcompare.symbolic.rules import Rule
+from diffcompare.symbolic import solves
+from diffcompare.symbolic.rule import Rule
 
 Derive = Callable[[ClosedJaxpr, Sequence[bool]], Any]  # a Program
 
@@ -21,9 +22,8 @@ def find(
 
     None is returned for any other equation.
     """
-    if name == "scan":
-        return _scan(eqn, active, derive)
-    return _cond(eqn, active, derive) if name == "cond" else None
+    found = _FOUND.get(name)
+    return None if found is None else found(eqn, active, derive)
 
 
 def _scan(eqn, active, derive):
@@ -168,3 +168,11 @@ def _whole(values, derivatives):
 def _kept(derivatives, flags):
     """Returns derivatives with None where there is none; `flags` may be longer."""
     return [d if flag else None for d, flag in zip(derivatives, flags, strict=False)]
+
+
+_FOUND: dict[str, Callable[..., tuple[Rule, list[bool]] | None]] = {
+    "cond": _cond,
+    "custom_linear_solve": solves.linear_solve,
+    "scan": _scan,
+    "while": solves.loop,
+}

@@ -17,6 +17,7 @@ from sympy import S
 from sympy.logic import boolalg
 
 from diffcompare.symbolic import functions as f
+from diffcompare.symbolic import special
 
 Env = dict[sympy.Basic, Any]
 
@@ -178,6 +179,7 @@ def _truncate(x):
 
 
 _RULES: Mapping[type, Callable[..., Any]] = {
+    **special.EVALUATION,
     sympy.Add: lambda *terms: functools.reduce(lambda a, b: a + b, terms),
     sympy.exp: jnp.exp,
     sympy.log: jnp.log,

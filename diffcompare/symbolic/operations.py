@@ -11,6 +11,7 @@ from sympy import S
 
 from diffcompare._jaxpr import walk
 from diffcompare.symbolic import functions as f
+from diffcompare.symbolic import special
 from diffcompare.symbolic.convention import Convention
 
 # A NaN in a program, as a constant: SymPy's own would differentiate to 0 and swallow its branch.
@@ -44,6 +45,7 @@ def _polynomial(x, *coefficients):
 
 
 _SMOOTH = {
+    **special.ROWS,
     "add": lambda a, b: a + b,
     "add_any": lambda a, b: a + b,
     "sub": lambda a, b: a - b,

@@ -154,7 +154,7 @@ class _Builder(walk.Interpreter[Node]):
 
     def equation(self, eqn, inputs):
         name = eqn.primitive.name
-        if any(node.is_active for node in inputs) and not rules.has_rule(name):
+        if any(node.is_active for node in inputs) and not rules.has_rule(eqn):
             simpler = expansions.expand(eqn)
             if simpler is not None:
                 return walk.walk(simpler, self, inputs)

@@ -5,7 +5,6 @@ differentiates it. A linear operation is its own derivative, and has a transpose
 others stand in `find`.
 """
 
-import abc
 import dataclasses
 import functools
 import math
@@ -15,33 +14,18 @@ from typing import Any
 import jax.numpy as jnp
 import sympy
 from jax import lax
-from jax.extend.core import JaxprEqn, jaxpr_as_fun
+from jax.extend.core import JaxprEqn
 
 from diffcompare._jaxpr import expansions, objects, walk
-from diffcompare.symbolic import operations, transposes
+from diffcompare.symbolic import choices, factorizations, operations, transposes
 from diffcompare.symbolic.convention import Convention
 from diffcompare.symbolic.evaluation import evaluate
+from diffcompare.symbolic.rule import Rule as Rule
+from diffcompare.symbolic.rule import apply as apply
+from diffcompare.symbolic.rule import is_floating as is_floating
 
 Array = Any
 Arrays = Sequence[Array]
-Optional = Sequence[Array | None]  # None is zero
-
-
-class Rule(abc.ABC):
-    """How a derivative crosses an operation. None stands for zero."""
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether the derivative is zero everywhere."""
-        return False
-
-    @abc.abstractmethod
-    def push(self, inputs: Arrays, outputs: Arrays, tangents: Optional) -> Optional:
-        """Returns the slopes of the outputs, from those of the inputs; one is not None."""
-
-    @abc.abstractmethod
-    def pull(self, inputs: Arrays, outputs: Arrays, weights: Optional) -> Optional:
-        """Returns the gradients by the inputs, from weights of the outputs; one is not None."""
 
 
 def find(
@@ -78,29 +62,16 @@ def known() -> set[str]:
     return {*_ruled(), *expansions.EXPANSIONS, *walk.CALLS}
 
 
-def has_rule(name: str) -> bool:
-    """Returns whether a primitive has a rule of its own, and is not written in simpler ones."""
-    return name in _ruled()
+def has_rule(eqn: JaxprEqn) -> bool:
+    """Returns whether an equation has a rule of its own, and is not written in simpler ones."""
+    name = eqn.primitive.name
+    return name in _ruled() and (name not in _OTHERS or _OTHERS[name](eqn) is not None)
 
 
 @functools.cache
 def _ruled() -> frozenset[str]:
     elementwise = operations.elementwise(Convention.jax())
     return frozenset({*elementwise, *transposes.LINEAR, *_OTHERS, *_ALSO})
-
-
-def is_floating(aval: Any) -> bool:
-    """Returns whether arrays of this type have a derivative."""
-    return jnp.issubdtype(aval.dtype, jnp.floating)
-
-
-def apply(eqn: JaxprEqn, inputs: Arrays, **changed: Any) -> Arrays:
-    """Returns the outputs of an equation, computed by JAX, perhaps with changed parameters."""
-    body = walk.called(eqn)
-    if body is not None:
-        return jaxpr_as_fun(body)(*inputs)
-    outputs = eqn.primitive.bind(*inputs, **{**eqn.params, **changed})
-    return outputs if eqn.primitive.multiple_results else [outputs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,7 +276,9 @@ class Sort(Rule):
         return lax.sort((*inputs, places), dimension=self._axis, num_keys=keys)[-1]
 
 
-_OTHERS: dict[str, Callable[[JaxprEqn], Rule]] = {
+_OTHERS: dict[str, Callable[[JaxprEqn], Rule | None]] = {
+    **choices.RULES,
+    **factorizations.RULES,
     "reduce_max": Extreme,
     "reduce_min": Extreme,
     "select_n": Choice,
