@@ -106,7 +106,7 @@ class MatrixDerived(Derived):
             return Step(phase, names_[0], text, latex)
 
         forward = set(reachable([shown.value]))
-        lines = []
+        lines = list(self.assumptions)
         for phase in ("forward", "backward"):
             for node in sorted(given[0], key=lambda node: node.number):
                 if (node in forward) == (phase == "forward"):
