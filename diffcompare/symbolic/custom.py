@@ -81,9 +81,8 @@ def claimed_outputs(
     """
     values = walk.walk(body, interpreter, inputs)
     active = [objects.is_object(x) for x in inputs]
-    weights = [
-        _symbols(variable) for variable in eqn.outvars if variable.aval.dtype.kind not in "biu"
-    ]
+    floating = custom_rules.floating_outputs(eqn)
+    weights = [_symbols(v) for v, flag in zip(eqn.outvars, floating, strict=True) if flag]
     program = custom_rules.reverse(eqn, active)
     gradients = walk.walk(program, interpreter, [*inputs, *weights])
     arguments = [
@@ -94,7 +93,7 @@ def claimed_outputs(
         for x, gradient in [(array, interpreter.lifted(gradient))]
     ]
     given, outputs = iter(weights), []
-    for value, flag in zip(values, custom_rules.floating_outputs(eqn), strict=True):
+    for value, flag in zip(values, floating, strict=True):
         if not flag:
             outputs.append(value)
             continue

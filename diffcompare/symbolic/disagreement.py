@@ -181,8 +181,8 @@ def _compared(
 ) -> Disagreement | None:
     """Returns how a rule and the derivative of the body differ, or None where they agree."""
     rule = jaxpr_as_fun(custom_rules.reverse(eqn, flags))
-    outputs = [v.aval for v, f in zip(eqn.outvars, custom_rules.floating_outputs(eqn), strict=True)
-               if f]  # fmt: skip
+    floating = custom_rules.floating_outputs(eqn)
+    outputs: list[Any] = [v.aval for v, f in zip(eqn.outvars, floating, strict=True) if f]
     ones = [jnp.ones(aval.shape, aval.dtype) for aval in outputs]
     claimed = rule(*arrays, *ones)
     truth = _derivative(eqn, body, arrays, flags)

@@ -58,22 +58,20 @@ class Jacobian:
         values = dict(zip(self.symbols, entries, strict=True))
         values[operations.NAN] = jnp.asarray(jnp.nan, dtype)
         numbers = {key: evaluate(partial, values, dtype) for key, partial in self.partials.items()}
-        if self.conditions:
-            holds = [condition.holds(values, dtype) for condition in self.conditions]
-            numbers = _checked(numbers, holds, self.conditions, dtype)
-        return Values(self, outputs, inputs, numbers)
+        holds = [condition.holds(values, dtype) for condition in self.conditions]
+        return Values(self, outputs, inputs, numbers, _checked(holds, self.conditions))
 
 
-def _checked(numbers, holds, conditions, dtype):
+def _checked(holds, conditions):
+    """Returns whether all conditions hold, where that is not known, and else None."""
     for flag, condition in zip(holds, conditions, strict=True):
         if not isinstance(flag, jax.core.Tracer) and not bool(flag):
             raise ValueError(
                 f"This was derived where {condition}, which does not hold at these arguments. "
                 "Derive again here, or use route='program', which takes every path."
             )
-    nan = jnp.asarray(jnp.nan, dtype)
-    every = jnp.all(jnp.stack([jnp.asarray(flag) for flag in holds]))
-    return {key: jnp.where(every, number, nan) for key, number in numbers.items()}
+    is_open = any(isinstance(flag, jax.core.Tracer) for flag in holds)
+    return jnp.all(jnp.stack([jnp.asarray(flag) for flag in holds])) if is_open else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +82,15 @@ class Values:
     outputs: Sequence[Array]
     inputs: Sequence[Array]
     partials: dict[tuple[int, int, int, int], Array]
+    valid: Array | None  # False where the derivatives are those of another path
 
     def push(self, tangents: Sequence[Array]) -> list[Array]:
         """Returns the slopes of the wanted outputs."""
         shapes = [np.shape(expressions) for expressions in self.jacobian.outputs]
         flat = [jnp.ravel(tangent) for tangent in tangents]
         terms = self._terms(lambda o, i, x, j: ((o, i), flat[x][j]))
-        return _assembled(terms, shapes, [out.dtype for out in self.outputs[: len(shapes)]])
+        found = _assembled(terms, shapes, [out.dtype for out in self.outputs[: len(shapes)]])
+        return [self._known(slope) for slope in found]
 
     def pull(self, weights: Sequence[Array]) -> list[Array]:
         """Returns the gradients by the inputs of the weighted sum of the wanted outputs.
@@ -102,7 +102,13 @@ class Values:
         found = _assembled(
             terms, [jnp.shape(x) for x in self.inputs], [x.dtype for x in self.inputs]
         )
-        return [g if _is_floating(x) else None for g, x in zip(found, self.inputs, strict=True)]
+        return [
+            self._known(g) if _is_floating(x) else None
+            for g, x in zip(found, self.inputs, strict=True)
+        ]
+
+    def _known(self, array: Array) -> Array:
+        return array if self.valid is None else jnp.where(self.valid, array, jnp.nan)
 
     def _terms(self, place):
         terms: dict[tuple[int, int], Array] = {}
@@ -281,7 +287,7 @@ def _symbols(name: str, variable: Any, value: Any, clock: Clock) -> Any:
 
 def _known(arrays, values) -> dict[sympy.Symbol, float]:
     """Returns the value of every symbol whose value is known."""
-    known = {}
+    known: dict[sympy.Symbol, float] = {}
     for array, value in zip(arrays, values, strict=True):
         is_open = value is None or isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct)
         if objects.is_object(array) and not is_open:

@@ -120,7 +120,9 @@ class ExpressionDerived(Derived):
         arguments = self._arguments
         held = arguments[: len(self.jacobian.constants)]
         prefix = naming.prefix(arguments, ("s", "t", "u", "r", "q"))
-        roots = [self.value, *self.jacobian.partials.values()]
+        keys = list(self.jacobian.partials)
+        roots, known = printing.readable([self.value, *self.jacobian.partials.values()], known)
+        partials = dict(zip(keys, roots[1:], strict=True))
         body = []
         if is_shared:
             counter = itertools.count(1)
@@ -134,14 +136,14 @@ class ExpressionDerived(Derived):
             ["value", *(f"d_{arguments[len(held) + p]}" for p in self.wanted)],
             {*arguments, *(known[node] for node in known)},
         )
-        body.append(f"{results[0]} = {printing.python(self.value, known, check)}")
+        body.append(f"{results[0]} = {printing.python(roots[0], known, check)}")
         for name, index in zip(results[1:], range(len(self.wanted)), strict=True):
-            body.append(f"{name} = {self._array(index, known, check)}")
+            body.append(f"{name} = {self._array(index, partials, known, check)}")
         grads = ", ".join(results[1:]) + ("," if len(results) == 2 else "")
         return function(arguments, held, body, f"{results[0]}, ({grads})")
 
-    def _array(self, index, known, check) -> str:
-        entries = self._entries(index)
+    def _array(self, index, partials, known, check) -> str:
+        entries = self._entries(index, partials)
         shown = [printing.python(entry, known, check) for entry in entries.flat]
         dtype = jnp.dtype(self._aval(index).dtype).name
         if entries.ndim == 0:
@@ -166,11 +168,11 @@ class ExpressionDerived(Derived):
     def _aval(self, index: int) -> Any:
         return self.jacobian.jaxpr.in_avals[self.wanted[index]]
 
-    def _entries(self, index: int) -> np.ndarray:
+    def _entries(self, index: int, partials: Any = None) -> np.ndarray:
         position = self.wanted[index]
         shape = self._aval(index).shape
         entries = np.full(int(np.prod(shape, dtype=int)), sympy.S.Zero, dtype=object)
-        for (_, _, x, place), partial in self.jacobian.partials.items():
+        for (_, _, x, place), partial in (partials or self.jacobian.partials).items():
             if x == position:
                 entries[place] = partial
         return entries.reshape(shape)

@@ -289,6 +289,7 @@ class _Scribe:
             whole = ATOM if partial.is_Atom else SUM if partial.is_Add else PRODUCT
             return Term(text, whole)
         if self.is_python:
+            (partial,), used = printing.readable([partial], used)
             text = printing.python(partial, used)
             plain = partial.is_Atom or partial.is_Function or text.startswith("jnp.where")
             return Term(f"{weight.text} * {text if plain else f'({text})'}", PRODUCT)
@@ -297,7 +298,10 @@ class _Scribe:
         return Term(printing.latex(product, {**used, arriving: weight.text}), PRODUCT)
 
     def _expression(self, partial, used) -> str:
-        return (printing.python if self.is_python else printing.latex)(partial, used)
+        if not self.is_python:
+            return printing.latex(partial, used)
+        (partial,), used = printing.readable([partial], used)
+        return printing.python(partial, used)
 
     def _summed(self, part: Term, output: Node, node: Node) -> Term:
         shape, whole = node.aval.shape, output.aval.shape
@@ -306,7 +310,11 @@ class _Scribe:
         self.writer.operations += 1
         if not self.is_python:
             return Term(rf"\sum {at_least(part, PRODUCT)}", PRODUCT)
-        return Term(f"jnp.sum({part.text}).reshape({shape})" if shape else f"jnp.sum({part.text})")
+        if not shape:
+            return Term(f"jnp.sum({part.text})")
+        own = (1,) * (len(whole) - len(shape)) + shape
+        axes = tuple(axis for axis, length in enumerate(own) if length != whole[axis])
+        return Term(f"jnp.sum({part.text}, {axes}).reshape({shape})")
 
 
 def _bar(name: str) -> str:

@@ -50,6 +50,11 @@ class Path:
 
     def decide(self, condition: Any) -> bool | int | None:
         """Returns the truth of a condition, or the number of a case; None where it is open."""
+        if isinstance(condition, sympy.Piecewise):  # a truth, as the number of a case
+            (one, inner), *rest = (pair.args for pair in condition.args)
+            if one == 1 and rest == [(S.Zero, S.true)]:
+                outcome = self.decide(inner)
+                return None if outcome is None else int(outcome)
         return self._outcome(condition, self._truth)
 
     def integer(self, element: Any) -> int | None:

@@ -5,7 +5,7 @@ its symbols, and write a binary fraction such as 0.1 with seventeen digits over 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -23,17 +23,35 @@ Check = Callable[[], None]
 
 def latex(expression: sympy.Basic, names: Names, check: Check = lambda: None) -> str:
     """Returns an expression in LaTeX; `check` is called on the way, and may raise."""
+    (expression,), names = readable([expression], names)
     return _Latex(names, check).doprint(expression)
 
 
 def text(expression: sympy.Basic, names: Names, check: Check = lambda: None) -> str:
     """Returns an expression as text."""
+    (expression,), names = readable([expression], names)
     return _Text(names, check).doprint(expression)
 
 
 def python(expression: sympy.Basic, names: Names, check: Check = lambda: None) -> str:
-    """Returns an expression as Python code in terms of `jnp`, `lax` and `jax`."""
+    """Returns an expression as Python code in terms of `jnp`, `lax` and `jax`.
+
+    Long fractions have to be symbols; see `readable`.
+    """
     return _Python(names, check).doprint(expression)
+
+
+def readable(
+    expressions: Sequence[sympy.Basic], names: Names
+) -> tuple[list[sympy.Basic], dict[sympy.Basic, str]]:
+    """Returns expressions in which long fractions are symbols, and all names."""
+    fractions = set().union(*(expression.atoms(sympy.Rational) for expression in expressions))
+    symbols = {
+        r: sympy.Dummy(decimal(r).lstrip("-"), positive=True) for r in fractions if decimal(r)
+    }
+    exchanged = {r: symbol if r > 0 else -symbol for r, symbol in symbols.items()}
+    shown = [expression.xreplace(exchanged) for expression in expressions]
+    return shown, {**names, **{s: s.name for s in symbols.values()}}
 
 
 def decimal(number: sympy.Rational) -> str:
@@ -60,10 +78,11 @@ class _Named:
             return self.names[expr]
         return super()._print(expr, **kwargs)  # type: ignore[misc]
 
-    def _print_frozen(self, e, **_):
+    def _print_frozen(self, e, exp=None):
         return self._print(e.args[0])
 
-    _print_claimed = _print_frozen
+    def _print_claimed(self, e, exp=None):
+        return self._print_frozen(e, exp)
 
 
 class _Text(_Named, StrPrinter):
@@ -113,7 +132,8 @@ class _Latex(_Named, LatexPrinter):
         value = self._print(e.args[0])
         return value if exp is None else rf"\left({value}\right)^{{{exp}}}"
 
-    _print_claimed = _print_frozen
+    def _print_claimed(self, e, exp=None):
+        return self._print_frozen(e, exp)
 
     def _print_Function(self, e, exp=None):
         kind = type(e)
@@ -203,6 +223,12 @@ class _Python(_Named, StrPrinter):
 
     def _print_Not(self, e):
         return f"(~{self._print(e.args[0])})"
+
+    def _print_ITE(self, e):
+        return f"jnp.where({', '.join(map(self._print, e.args))})"
+
+    def _print_Xor(self, e):
+        return self._joined(e, "^")
 
     def _print_step(self, e):
         a, b, tie = e.args

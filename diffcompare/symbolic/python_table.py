@@ -63,6 +63,17 @@ class Python(Language):
         )
 
 
+def _with_array(rule: Rule) -> Rule:
+    """Returns a rule that is right for numbers alone, which Python would compute by itself."""
+
+    def prepared(writer, eqn, terms):
+        if all(term.literal is not None for term in terms):
+            terms = [Term(_array(terms[0], eqn.invars[0])), *terms[1:]]
+        return rule(writer, eqn, terms)
+
+    return prepared
+
+
 def _dtype(dtype: Any) -> str:
     return f'"{np.dtype(dtype).name}"'
 
@@ -105,6 +116,8 @@ def _strict(name: str, *params: str) -> Rule:
 
 
 def _value(value: Any) -> str:
+    if type(value).__name__ in ("GatherDimensionNumbers", "ScatterDimensionNumbers"):
+        return f"lax.{value!r}"
     if isinstance(value, tuple | list):
         inner = ", ".join(map(_value, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -112,8 +125,6 @@ def _value(value: Any) -> str:
         return _dtype(value)
     if isinstance(value, lax.GatherScatterMode):
         return f"lax.GatherScatterMode.{value.name}"
-    if type(value).__name__ in ("GatherDimensionNumbers", "ScatterDimensionNumbers"):
-        return f"lax.{value!r}"
     return repr(value)
 
 
@@ -301,7 +312,16 @@ def _compared(sign: str) -> Rule:
         left, right = (at_least(term, SUM) for term in terms)
         return Term(f"({left} {sign} {right})")
 
-    return rule
+    return _with_array(rule)
+
+
+def _polynomial(writer, eqn, terms):
+    x, *coefficients = terms
+    total = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:  # the lowest degree comes first
+        product = Term(f"{at_least(total, PRODUCT)} * {at_least(x, PRODUCT + 1)}", PRODUCT)
+        total = Term(f"{product.text} + {at_least(coefficient, SUM + 1)}", SUM)
+    return Term(f"jnp.zeros_like({x.text}) + ({total.text})", SUM)
 
 
 def _sort(writer, eqn, terms):
@@ -434,19 +454,20 @@ _TABLE: dict[str, Rule] = {
     **{name: lambda writer, eqn, terms: terms[0] for name in (
         "copy", "copy_p", "name", "device_put", "sharding_constraint")},
     "clamp": _strict("lax.clamp"),
-    "add": lambda writer, eqn, terms: added(writer, *terms),
-    "add_any": lambda writer, eqn, terms: added(writer, *terms),
-    "sub": infix("-", SUM),
-    "mul": infix("*", PRODUCT),
-    "div": _division,
-    "neg": lambda writer, eqn, terms: negated(terms[0]),
-    "integer_pow": _power,
+    "add": _with_array(lambda writer, eqn, terms: added(writer, *terms)),
+    "add_any": _with_array(lambda writer, eqn, terms: added(writer, *terms)),
+    "sub": _with_array(infix("-", SUM)),
+    "mul": _with_array(infix("*", PRODUCT)),
+    "div": _with_array(_division),
+    "neg": _with_array(lambda writer, eqn, terms: negated(terms[0])),
+    "integer_pow": _with_array(_power),
     "and": lambda w, e, t: Term(f"({at_least(t[0], ATOM)} & {at_least(t[1], ATOM)})"),
     "or": lambda w, e, t: Term(f"({at_least(t[0], ATOM)} | {at_least(t[1], ATOM)})"),
     "xor": lambda w, e, t: Term(f"({at_least(t[0], ATOM)} ^ {at_least(t[1], ATOM)})"),
     "not": _not,
     "round": _round,
     "one_minus_square": lambda w, e, t: Term(f"1 - {at_least(t[0], ATOM)} ** 2", SUM),
+    "polynomial": _polynomial,
     "dot_general": _dot,
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
@@ -460,6 +481,7 @@ _TABLE: dict[str, Rule] = {
     "rev": _strict("lax.rev", "dimensions"),
     "concatenate": _joined("jnp.concatenate", "dimension"),
     "stack": _joined("jnp.stack", "axis"),
+    "tile": lambda w, e, t: Term(f"jnp.tile({_arrays(e, t)[0]}, {_tuple(e.params['reps'])})"),
     "split": _split,
     "sort": _sort,
     "top_k": _top_k,

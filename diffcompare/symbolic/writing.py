@@ -129,13 +129,13 @@ class Writer:
             number = np.asarray(value).item()
             text = self.language.number(number)
             return Term(text, SIGN if text.startswith("-") else ATOM, number)
-        text = None if isinstance(value, jax.core.Tracer) else self.language.array(value)
-        if text is None:
+        array = None if isinstance(value, jax.core.Tracer) else self.language.array(value)
+        if array is None:
             raise NotImplementedError(
                 f"A derivation cannot write down an array of shape {np.shape(value)} that is "
                 "computed while the function is traced. Pass it as an argument."
             )
-        return self.assign(text)
+        return self.assign(array)
 
     def body(self, jaxpr: ClosedJaxpr, operands: Sequence[Term]) -> list[Term]:
         """Writes the equations of a jaxpr, and returns its outputs."""
@@ -149,9 +149,10 @@ class Writer:
         )
         uses.update(atom for atom in inner.outvars if not isinstance(atom, Literal))
 
-        def read(atom):
+        def read(atom: Any) -> Term:
             if isinstance(atom, Literal):
-                return self.constant(np.asarray(atom.val, atom.aval.dtype))
+                aval: Any = atom.aval
+                return self.constant(np.asarray(atom.val, aval.dtype))
             return known[atom]
 
         for eqn, _ in walk.live_equations(inner):
