@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +25,8 @@ def draw(result: Result) -> Figure:
     losses = list(dict.fromkeys(case.loss for case in result.cases))
     heights = [_LINE * max(_count(c) for c in result.cases if c.layers == n) for n in layers]
     drawing = Figure(figsize=(_WIDTH, sum(heights) + 3.2), layout="constrained")
-    upper, lower = drawing.subfigures(2, 1, height_ratios=[sum(heights) + 0.6, 2.6])
+    parts: Any = drawing.subfigures(2, 1, height_ratios=[sum(heights) + 0.6, 2.6])
+    upper, lower = parts
     texts = upper.subplots(len(layers), len(losses), height_ratios=heights, squeeze=False)
     for case in result.cases:
         _write(texts[layers.index(case.layers), losses.index(case.loss)], case)
@@ -61,7 +62,11 @@ def _write(place: Axes, case: Case) -> None:
     def put(latex: str, row: float, column: float = 0.0, **changes) -> None:
         # mathtext sets the fractions of a line in small print.
         text = f"${latex}$".replace(r"\frac{\partial", r"\dfrac{\partial")
-        options = {"fontsize": _SIZE, "va": "center", "transform": place.transAxes} | changes
+        options: dict[str, Any] = {
+            "fontsize": _SIZE,
+            "va": "center",
+            "transform": place.transAxes,
+        } | changes
         place.text(column, 1 - row / count, text, **options)
 
     def put_all(lines: list[Line], row: float, column: float) -> None:
