@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from diffcompare._jaxpr import expansions, walk
+from diffcompare._jaxpr import expansions, spectra, walk
 
 EPS = np.finfo(np.float64).eps
 random = np.random.default_rng(0)
@@ -87,6 +87,12 @@ CASES = {
     "qr": ("qr", jnp.linalg.qr, (matrix,)),
     "qr of a batch": ("qr", jnp.linalg.qr, (batch,)),
     "qr tall": ("qr", jnp.linalg.qr, (tall,)),
+    "eigenvectors": ("eigh", lambda a: lax.linalg.eigh(a), (definite,)),
+    "eigenvalues of a batch": ("eigh", jnp.linalg.eigvalsh, (definites,)),
+    "singular vectors": ("svd", lambda a: jnp.linalg.svd(a, full_matrices=False), (tall,)),
+    "singular vectors of a wide matrix": ("svd", lambda a: jnp.linalg.svd(
+        a, full_matrices=False), (tall.T,)),
+    "singular values": ("svd", lambda a: jnp.linalg.svd(a, compute_uv=False), (batch,)),
     "solve": ("custom_linear_solve", jnp.linalg.solve, (matrix, right)),
     "inverse": ("custom_linear_solve", jnp.linalg.inv, (batch,)),
     "conjugate gradients": ("custom_linear_solve", lambda a, b: jax.scipy.sparse.linalg.cg(
@@ -120,6 +126,11 @@ class Expanding(walk.Interpreter):
 
     def constant(self, value):
         return value
+
+    def call(self, eqn, body, inputs):
+        # What starts a refinement is computed by the machine.
+        by_machine = walk.call_name(body) == spectra.MACHINE
+        return jaxpr_as_fun(body)(*inputs) if by_machine else None
 
     def equation(self, eqn, inputs):
         simpler = expansions.expand(eqn)

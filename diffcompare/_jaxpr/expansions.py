@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import factorizations, windows
+from diffcompare._jaxpr import factorizations, spectra, windows
 
 Function = Callable[..., Any]
 
@@ -123,6 +123,7 @@ EXPANSIONS: Mapping[str, Callable[[JaxprEqn], Function | None]] = {
     "cummin": _associative(jnp.minimum),
     "cumprod": _associative(jnp.multiply),
     "custom_linear_solve": _real(factorizations.linear_solve),
+    "eigh": _real(spectra.eigh),
     "lu": factorizations.lu,
     "qr": _real(factorizations.qr),
     "reduce": windows.reduction,
@@ -133,6 +134,7 @@ EXPANSIONS: Mapping[str, Callable[[JaxprEqn], Function | None]] = {
     "reduce_window_sum": windows.window_sum,
     "select_and_gather_add": windows.select_and_gather_add,
     "select_and_scatter_add": windows.select_and_scatter_add,
+    "svd": _real(spectra.svd),
     "triangular_solve": factorizations.triangular_solve,
     "tridiagonal_solve": factorizations.tridiagonal_solve,
 }

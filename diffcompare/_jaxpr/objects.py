@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import choices, expansions, movement, walk
+from diffcompare._jaxpr import choices, expansions, movement, spectra, walk
 from diffcompare._jaxpr.elements import array_of as array_of
 from diffcompare._jaxpr.elements import concrete, decided
 from diffcompare._jaxpr.elements import elementwise as elementwise
@@ -69,6 +69,16 @@ class Algebra(abc.ABC):
         """Returns an element cut to an integer, or raises where it is unknown."""
         return math.trunc(element)
 
+    def approximate(self, element: Any) -> float:
+        """Returns a machine number near to an element, or raises where it is unknown."""
+        try:
+            return float(element)
+        except TypeError as error:
+            raise NotImplementedError(
+                f"{self.name} has no number for {str(element)[:60]}, from which eigenvalues and "
+                f"singular values are refined. {self.advice}"
+            ) from error
+
     def sum(self, elements: Sequence[Any]) -> Any:
         return functools.reduce(self.rules["add"], elements, self.number(0.0))
 
@@ -111,7 +121,8 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
 
     def call(self, eqn, body, inputs):
         if not any(map(is_object, inputs)):
-            return None
+            is_whole = walk.call_name(body) == spectra.MACHINE
+            return concrete(eqn, inputs) if is_whole else None
         rule = self.algebra.call(eqn.primitive.name, body)
         return None if rule is None else [elementwise(rule, *map(self.lifted, inputs))]
 
@@ -310,6 +321,15 @@ def _convert(interpreter, eqn, inputs):
     return [elementwise(lambda condition: algebra.select(condition, cases), values)]
 
 
+def _bits(interpreter, eqn, inputs):
+    """The bits of elements are those of machine numbers near to them."""
+    (values,) = inputs
+    if is_object(values):
+        near = elementwise(interpreter.algebra.approximate, values)
+        inputs = [near.astype(eqn.invars[0].aval.dtype)]
+    return [interpreter.constant(output) for output in concrete(eqn, inputs)]
+
+
 def _scan(interpreter, eqn, inputs):
     def stack(column, variable):
         if not column:
@@ -346,6 +366,7 @@ def _while(interpreter, eqn, inputs):
 
 _STRUCTURAL: dict[str, Callable[..., Sequence[Any]]] = {
     **choices.CHOICES,
+    "bitcast_convert_type": _bits,
     "cond": _cond,
     "convert_element_type": _convert,
     "cumprod": _cumulative("mul"),
