@@ -225,6 +225,17 @@ def test_pasted_source_is_the_function():
         assert_equal(gradient, leaf)
 
 
+def test_names_that_look_like_generated_ones_do_not_shadow_in_the_code():
+    names = ["W1", "dW1", "L", "J", "loss", "relu", "z1"]
+    args = random(3, 4), random(4), *(random() for _ in range(5))
+    fun = lambda W, x, *rest: jnp.sum(jax.nn.relu(W @ x)) * sum(rest) + jnp.sum(x**2)
+    found = derive(trace(lambda args: fun(*args), args), names, Convention.jax())
+    value, gradients = found.run([], args)
+    np.testing.assert_allclose(value, fun(*args), rtol=TOLERANCE)
+    for gradient, leaf in zip(gradients, jax.grad(fun, range(7))(*args), strict=True):
+        assert_equal(gradient, leaf)
+
+
 def test_the_same_function_is_always_written_the_same():
     fun = lambda W, x, y: jnp.sum((jax.nn.silu(W @ x) - y) ** 2) + jnp.sum(jnp.abs(W))
     args = random(3, 4), random(4), random(3)

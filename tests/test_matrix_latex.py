@@ -204,6 +204,7 @@ def test_softmax_cross_entropy_is_softmax_less_target(name):
     )
     if name != "logsumexp":  # which weighs the exponentials by 1, whatever the targets
         assert [step.text for step in found.assumptions] == ["1^T y = 1"]
+        assert lines(batch)[0] == "Y 1 = 1"  # the reader is told first
         assumed = [step.latex for step in batch.assumptions]
         assert assumed == [r"\mathbf{Y} \mathbf{1} = \mathbf{1}"]
 

@@ -202,7 +202,8 @@ class Algebra(Graph):
             return self.spread(self.power(node.args[0], exponent), node.shape, node.param)
         if node.op == "power" and exponent.denominator == 1:
             # Not (1 / x) to the power -1, which is not x where x is 0; a root has no sign.
-            is_safe = node.param.denominator == 1 if exponent > 0 else node.param > 0
+            is_root = (node.param * exponent).denominator > 1
+            is_safe = node.param.denominator == 1 if exponent > 0 else node.param > 0 and is_root
             if is_safe:
                 return self.power(node.args[0], node.param * exponent)
         return self.make("power", [node], exponent, node.shape)

@@ -41,8 +41,8 @@ class Coder:
         dtype: Any = None,
     ):
         self.functions, self.given, self.arrays, self.dtype = functions, given, arrays, dtype
-        self.helpers: dict[str, bool] = {}  # of functions: whether the slope is used
-        self.slopes: set[str] = set()
+        self.helpers: dict[str, None] = {}  # the functions that are called, in order
+        self.slopes: set[str] = set()  # those whose derivative is
         self._bodies: dict[Node, Written] = {}
 
     def body(self, node: Node) -> str:
@@ -249,7 +249,7 @@ class Coder:
         return self._reduction("jnp.min", node)
 
     def _function(self, node):
-        self.helpers[node.param] = True
+        self.helpers[node.param] = None
         return self._called(self.functions[node.param].code, node)
 
     def _slope(self, node):

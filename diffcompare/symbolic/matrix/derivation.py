@@ -3,11 +3,10 @@
 import functools
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from diffcompare.symbolic import names
 from diffcompare.symbolic.derived import Derived, Step
@@ -15,6 +14,7 @@ from diffcompare.symbolic.matrix import code, planning, reverse
 from diffcompare.symbolic.matrix.building import Built
 from diffcompare.symbolic.matrix.nodes import Node, reachable
 from diffcompare.symbolic.matrix.notation import Latex, Notation, Text, distinct
+from diffcompare.symbolic.matrix.source import Source, write
 from diffcompare.symbolic.matrix.writing import Writer
 
 
@@ -39,7 +39,6 @@ class MatrixDerived(Derived):
     ):
         self._exact, self._shown = exact, shown
         self._names, self._wanted, self._size = list(leaf_names), list(wanted), size
-        self._held: list[Any] = []  # arrays of the program that are arguments of the code
         self._stems = planning.stems(self._names)
         self._ranks = [leaf.rank for leaf in shown.leaves]
         hadamard = "o" if "o" not in self._names else "*"
@@ -162,7 +161,7 @@ class MatrixDerived(Derived):
         written = distinct(self._notations[which], self._names, self._ranks)
         shown = self._shown
         found = dict(zip(shown.leaves, written, strict=True))
-        for node, name in _arrays(shown).items():
+        for node, name in planning.arrays(shown.value, shown.gradients).items():
             stem = self._stems.of(name, node.rank)
             found[node] = self._notations[which].numbered(stem, name.number, node.rank)
         return found
@@ -172,59 +171,17 @@ class MatrixDerived(Derived):
         shown, notation = self._shown, self._notations[which]
         return {
             node: notation.numbered(self._stems.of(name, node.rank), name.number, node.rank)
-            for node, name in _all_names(shown).items()
+            for node, name in planning.named(shown.names, shown.value, shown.gradients).items()
         }
 
     # --- code
 
     def source(self):
-        return self._source
+        return self._source.text
 
     @functools.cached_property
-    def _source(self) -> str:
-        exact = self._exact
-        generated = {
-            node: f"{self._stems.of(name, node.rank)}{name.number}"
-            for node, name in _all_names(exact).items()
-        }
-        defined = [*exact.definitions, *exact.functions]
-        reserved = [*defined, *map(code.slope_name, defined), code.NAME, "float"]
-        ids = names.identifiers(self._names, [*reserved, *generated.values()])
-        held = {
-            node: f"{self._stems.of(name, node.rank)}{name.number}"
-            for node, name in _arrays(exact).items()
-            if np.size(exact.arrays[node.param]) > code.LARGEST_LITERAL
-        }
-        self._held = [exact.arrays[node.param] for node in held]
-        given = {**dict(zip(exact.leaves, ids, strict=True)), **held, **generated}
-        coder = code.Coder(exact.functions, given, exact.arrays, exact.value.dtype)
-        lines = []
-        for node in sorted(generated, key=lambda node: node.number):
-            lines.append(f"    {generated[node]} = {coder.body(node)}")
-        value = coder.use(exact.value)
-        lines.append(f"    {self._stems.loss} = {value}")
-        results = []
-        for leaf, gradient in zip(self._wanted, exact.gradients, strict=True):
-            results.append(_filled(coder, gradient, exact.leaves[leaf], ids[leaf]))
-            lines.append(f"    d{ids[leaf]} = {results[-1]}")
-        returned = ", ".join(f"d{ids[leaf]}" for leaf in self._wanted)
-        comma = "," if len(self._wanted) == 1 else ""
-        arguments = ", ".join(ids[: self._size])
-        closed = ", ".join([*ids[self._size :], *held.values()])
-        signature = ", *, ".join(filter(None, [arguments, closed])) if closed else arguments
-        return "\n".join(
-            [
-                "import jax",
-                "import jax.numpy as jnp",
-                "",
-                "",
-                *code.helpers(coder, exact.definitions),
-                f"def {code.NAME}({signature}):",
-                *lines,
-                f"    return {self._stems.loss}, ({returned}{comma})",
-                "",
-            ]
-        )
+    def _source(self) -> Source:
+        return write(self._exact, self._names, self._wanted, self._size, self._stems)
 
     @functools.cached_property
     def _function(self):
@@ -235,37 +192,6 @@ class MatrixDerived(Derived):
     def run(self, constants, leaves):
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         names_of_held = inspect.getfullargspec(self._function).kwonlyargs
-        held = map(jnp.asarray, [*constants, *self._held])
+        held = map(jnp.asarray, [*constants, *self._source.held])
         value, gradients = self._function(*arrays, **dict(zip(names_of_held, held, strict=True)))
         return value, list(gradients)
-
-
-def _filled(coder: code.Coder, gradient: Node, leaf: Node, identifier: str) -> str:
-    """Returns the code of a gradient in the shape and dtype of its leaf."""
-    factor, rest = (gradient.param, gradient.args[0]) if gradient.op == "scale" else (1, gradient)
-    if rest.op == "number":
-        return f"jnp.full_like({identifier}, {code.literal(rest.param)})"
-    if rest.op == "spread" and rest.args[0].op == "number":
-        return f"jnp.full_like({identifier}, {code.literal(factor * rest.args[0].param)})"
-    text = coder.use(gradient)
-    if gradient.dtype != leaf.dtype and gradient.dtype is not None:
-        return f"({text}).astype({str(leaf.dtype)!r})"
-    return text
-
-
-def _arrays(built: Built) -> dict[Node, planning.Name]:
-    """Returns names for the arrays that a program holds, after those it closes over."""
-    nodes = [n for n in reachable([built.value, *built.gradients]) if n.op == "array"]
-    return {node: planning.Name("c", number) for number, node in enumerate(nodes, start=1)}
-
-
-def _all_names(built: Built) -> dict[Node, planning.Name]:
-    """Returns the names of intermediate values, and those of the gradients of layers."""
-    found: dict[Node, planning.Name] = dict(built.names)
-    for node in reachable([built.value, *built.gradients]):
-        if node.op == "let":
-            found[node] = node.param
-    return found
-
-
-Nodes = Mapping[Node, str]

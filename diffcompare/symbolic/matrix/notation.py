@@ -2,7 +2,7 @@
 
 import abc
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -265,6 +265,3 @@ def distinct(notation: Notation, leaves: Sequence[str], ranks: Sequence[int]) ->
             text += "'"
         found.append(text)
     return found
-
-
-Names = Mapping[Any, str]

@@ -130,6 +130,18 @@ def shared(value: Node, gradients: Sequence[Node], named: Mapping[Node, Name]) -
     return found
 
 
+def named(found: Mapping[Node, Name], value: Node, gradients: Sequence[Node]) -> dict[Node, Name]:
+    """Returns the names of intermediate values, and those of the gradients of layers."""
+    lets = [node for node in reachable([value, *gradients]) if node.op == "let"]
+    return {**found, **{node: node.param for node in lets}}
+
+
+def arrays(value: Node, gradients: Sequence[Node]) -> dict[Node, Name]:
+    """Returns names for the arrays that a program holds."""
+    nodes = [node for node in reachable([value, *gradients]) if node.op == "array"]
+    return {node: Name("c", number) for number, node in enumerate(nodes, start=1)}
+
+
 def _uses(roots: Sequence[Node]) -> dict[Node, int]:
     """Returns how often each node is used, through operations that cost nothing."""
     uses = count_uses(roots)
