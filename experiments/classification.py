@@ -23,7 +23,7 @@ import optax
 from matplotlib.figure import Figure
 
 from diffcompare import learn
-from experiments import _classification_figure, _devices
+from experiments import _classification_figure, _devices, templates
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -120,6 +120,7 @@ class Trained(NamedTuple):
     train_loss: np.ndarray  # (seeds, epochs), of the training images, after each epoch
     test_loss: np.ndarray  # (seeds, epochs), of the held-out images
     accuracy: np.ndarray  # (seeds,), of the held-out images, at the end
+    confusion: np.ndarray  # (classes, classes), held-out images by label and prediction, all seeds
     to_reach: float
     seconds: np.ndarray  # (seeds,), for training alone
     compile_seconds: float
@@ -184,6 +185,7 @@ def summary(result: Result) -> list[dict[str, object]]:
             "lowest": float(model.accuracy.min()),
             "to reach": model.to_reach,
             "seeds": len(model.accuracy),
+            "most confused": _most_confused(model.confusion),
             "held-out loss": float(model.test_loss[:, -1].mean()),
             "training loss": float(model.train_loss[:, -1].mean()),
             "seconds a seed": float(model.seconds.mean()),
@@ -194,6 +196,12 @@ def summary(result: Result) -> list[dict[str, object]]:
 
 def _spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _most_confused(confusion: np.ndarray) -> str:
+    pair = templates.most_confused(confusion)
+    one, other = pair.classes
+    return f"{one} and {other}: {pair.mistakes} of {pair.errors}"
 
 
 def _collect(config: Config) -> list[learn.Dataset]:
@@ -256,6 +264,13 @@ def _train(
         train_loss=np.stack([history.metrics["train_loss"] for history in histories]),
         test_loss=np.stack([history.metrics["test_loss"] for history in histories]),
         accuracy=np.array([history.metrics["accuracy"][-1] for history in histories]),
+        confusion=np.sum(
+            [
+                templates.confusion(fitted.params, data)
+                for fitted, data in zip(fits, datasets, strict=True)
+            ],
+            axis=0,
+        ),
         to_reach=recipe.to_reach,
         seconds=np.array([history.seconds.sum() for history in histories]),
         compile_seconds=histories[0].compile_seconds,

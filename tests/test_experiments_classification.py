@@ -78,6 +78,20 @@ def test_the_classes_predicted_one_image_at_a_time_have_the_accuracy_of_the_batc
     assert shown_wrong == min(predicted.wrong, classification.SHOWN // 2)
 
 
+def test_the_confusion_matrix_counts_every_held_out_image_by_label_and_prediction(result):
+    """Lecture row 4."""
+    for model in result.models:
+        assert model.confusion.shape == (10, 10)
+        assert model.confusion.sum() == 2 * 450
+        right = np.diag(model.confusion).sum()
+        assert right / 900 == pytest.approx(model.accuracy.mean(), abs=1e-6)  # float32
+    wrong = result.models[1].confusion - np.diag(np.diag(result.models[1].confusion))
+    pairs = {(a, b): wrong[a, b] + wrong[b, a] for a in range(10) for b in range(a)}
+    assert classification.summary(result)[1]["most confused"].endswith(
+        f": {max(pairs.values())} of {wrong.sum()}"
+    )
+
+
 def test_the_figure_drawn_from_the_file_names_the_five_steps_and_marks_errors_by_text(result):
     encoded = json.loads(json.dumps(_codec.encode(result)))
     read = _codec.decode(encoded, _codec.record_types(vars(classification).values()))
