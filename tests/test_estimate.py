@@ -126,6 +126,17 @@ def test_a_kink_is_reported_with_a_bound_that_covers_both_slopes(side, slopes):
             assert abs(grad - slope - shift) <= bound <= 0.51 * (slopes[1] - slopes[0])
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_kink_at_zero_is_no_noise(dtype, offset):
+    # Central differences do not see it at any step, and their noise is no reason to say so.
+    fun = lambda t: jnp.abs(t) + jnp.sin(t) + t.dtype.type(offset)
+    reason, grad, bound = status_of(fun, np.asarray(0, dtype))
+    assert reason == "kink"
+    # Of float32 values some 1e-3 of the one-sided slopes is noise, and six times that allowed.
+    assert max(abs(grad - 0), abs(grad - 2)) <= bound <= 1.02
+
+
 @pytest.mark.parametrize("distance", [1e-5, 1e-3, 0.1])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_kink_nearby_ends_the_ladder(distance, sign):
@@ -211,6 +222,36 @@ def test_single_precision_inside_is_noticed():
 
     _, grad, bound = status_of(fun, 1.0)
     assert abs(grad - np.cos(1.0)) <= bound < 1e-4
+
+
+def test_the_treads_of_a_part_in_single_precision_are_doubted():
+    def fun(t):
+        coarse = (np.float32(2.0**-6) * jnp.sin(t.astype(jnp.float32)) + 1).astype(jnp.float64)
+        return coarse + 1e-3 * t
+
+    for x in np.linspace(0.3, 1.2, 10):
+        _, grad, bound = status_of(fun, x)
+        # On a tread, which is about 1e-5 long, the slope is 1e-3.
+        assert abs(grad - 2.0**-6 * np.cos(x) - 1e-3) <= bound
+
+
+def test_rounding_that_moves_both_sides_alike_is_noticed():
+    def fun(t):  # of two roundings of one number, whose difference is constant over many steps
+        return jnp.sin(t + 1e7) - jnp.sin(t + 1e-4 * t + 1e7)
+
+    for x in np.linspace(0.3, 1.2, 10):
+        _, grad, bound = status_of(fun, x)
+        truth = np.cos(np.longdouble(x) + 1e7)
+        truth -= 1.0001 * np.cos(np.longdouble(x) * np.longdouble(1.0001) + 1e7)
+        assert abs(grad - float(truth)) <= bound
+
+
+def test_a_function_without_any_regular_step_has_a_slope_of_which_nothing_is_known():
+    fun = lambda t: jnp.mod(jnp.sin(t * 1e9) * 43758.5453, 1.0)
+    reason, grad, bound = status_of(fun, 0.7)
+    assert reason == "noise"
+    assert np.isfinite(grad)
+    assert bound > abs(grad)
 
 
 def test_values_that_are_rounded_to_a_grid_have_the_slope_of_what_is_rounded():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffcompare.numerical import tableau
-from diffcompare.numerical.ladder import Differences
+from diffcompare.numerical.ladder import LADDER, Differences
 
 RUNGS = 10
 
@@ -45,7 +45,7 @@ def measured(function, noise, seed=0, usable=None):
     matrix = jnp.asarray(tableau.weights(16, tableau.CENTRAL).matrix)
     everywhere = jnp.ones(16, bool) if usable is None else usable
     size = jnp.maximum(abs(above), abs(below))
-    return tableau.tableau(matrix, seen, everywhere, size, jnp.asarray(0.0), jnp.asarray(2.0**-52))
+    return tableau.tableau(matrix, seen, everywhere, size, *map(jnp.asarray, (0.0, 0.0, 2.0**-52)))
 
 
 @pytest.mark.parametrize("noise", [1e-12, 1e-8, 1e-4])
@@ -95,3 +95,27 @@ def test_intervals_that_touch_do_not_contradict():
         slope, bound, step, jnp.asarray([1.0]), jnp.asarray([1.25]), jnp.asarray([1.5])
     )
     assert left.tolist() == [0.25]
+
+
+def leaps(function, noise):
+    """Returns the noise that second differences at zero show, on a ladder from one down."""
+    steps = 2.0 ** -np.arange(LADDER)
+    above, below = (function(s * steps) for s in (1, -1))
+    bend = above + below - 2 * function(np.float64(0)) + 2 * noise
+    seen = Differences(
+        *map(jnp.asarray, (above - below, 2 * steps, bend, np.maximum(abs(above), abs(below))))
+    )
+    return float(tableau.noise_of_leaps(seen, jnp.asarray(steps), jnp.asarray(0.25)))
+
+
+def test_one_second_difference_that_leaps_is_noise():
+    noise = np.zeros(LADDER)
+    noise[9] = 1e-3  # far above the curvature there, 4e-6
+    assert leaps(np.exp, 0.0 * noise) < 1e-12
+    # Half of a second difference is the noise of one difference; the safety factor is three.
+    np.testing.assert_allclose(leaps(np.exp, noise), 3e-3, rtol=0.01)
+
+
+def test_an_oscillation_beyond_the_regular_steps_is_no_noise():
+    for rate in (1.0, 10.0, 100.0):
+        assert leaps(lambda t, rate=rate: np.cos(rate * t), np.zeros(LADDER)) < 1e-12

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffcompare.numerical import tableau
 from diffcompare.numerical.ladder import (
+    HEADROOM,
     LADDER,
     SCAN,
     ZOOM,
@@ -27,6 +28,10 @@ _USEFUL, _USEFUL_AT_ZERO = 0.1, 1e-4
 # Estimates from steps below this share of |x|, as a power of two of the digits, could come from
 # the treads of a staircase that half of the digits make.
 _SUSPICIOUS = 0.31
+
+# How many times more accurate than the gap between the slopes of both sides a central difference
+# has to be, if it is to say that they are not those at x.
+_BLIND = 16
 
 _SIDES = (0, 1, -1)  # both, ahead, behind; each is the index of itself
 
@@ -98,8 +103,7 @@ def conclude(sampled: Sampled, place: Place, reach: Reach, span: Range) -> Slope
     taken as given.
     """
     seen, side = jax.lax.stop_gradient(sampled), reach.side
-    noise = _noise_of_scan(seen, side, span)
-    estimates = functools.partial(_estimates, seen, span, noise, place.unit)
+    estimates = functools.partial(_estimates, seen, span, _noise(seen, side, span), place.unit)
     all_weights, rung = _weights()
     weights = jnp.asarray(all_weights, seen.value.dtype)
     found = jax.vmap(estimates)(jnp.asarray(_SIDES), weights)
@@ -125,12 +129,15 @@ def conclude(sampled: Sampled, place: Place, reach: Reach, span: Range) -> Slope
     slopes = [s.slope[i] for s, i in zip(sides, own, strict=True)]
     bounds = [b[i] for b, i in zip(alone, own, strict=True)]
     gap = jnp.abs(slopes[0] - slopes[1])
-    is_kink = (side == 0) & (bound[best] > gap / 2) & (gap > bounds[0] + bounds[1])
+    # Central differences are blind to a kink at x itself, so they may be accurate in spite of it;
+    # if by far, they are of steps that are shorter than the way to a kink nearby.
+    is_kink = (side == 0) & (bound[best] > gap / _BLIND) & (gap > bounds[0] + bounds[1])
 
     slope = jnp.where(is_kink, slopes[0] / 2 + slopes[1] / 2, main.slope[best])
     least = jnp.where(is_kink, gap / 2 + jnp.maximum(*bounds), bound[best]) + span.doubt
     shortest = jnp.where(is_kink, jnp.minimum(step[own[0]], step[own[1]]), step[best])
-    suspicion = _suspicion(seen, place, reach, slope, shortest)
+    contradicted = main.slope[jnp.argmin(main.bound)]  # or the best itself
+    suspicion = _suspicion(seen, place, reach, slope, shortest, contradicted)
     least = jnp.maximum(least, jnp.where(side == 0, suspicion, 0))
     known = is_kink | jnp.any(jnp.isfinite(main.bound))
     finite = jnp.isfinite(seen.value) & jnp.any(
@@ -142,7 +149,7 @@ def conclude(sampled: Sampled, place: Place, reach: Reach, span: Range) -> Slope
     chosen = jnp.stack([weights[side, best], weights[1, own[0]], weights[2, own[1]]])
     slope += _derivative(sampled, side, rows[:, None].astype(slope.dtype) * chosen)
     return Slope(
-        jnp.where(finite & known, slope, jnp.nan),
+        jnp.where(finite, slope, jnp.nan),
         jnp.where(finite & known, least, jnp.inf),
         jnp.where(finite & known, shortest, jnp.nan),
         status,
@@ -152,7 +159,7 @@ def conclude(sampled: Sampled, place: Place, reach: Reach, span: Range) -> Slope
 def _estimates(
     seen: Sampled,
     span: Range,
-    noise: jax.Array,
+    noise: "_Noise",
     unit: jax.Array,
     side: jax.Array,
     weights: jax.Array,
@@ -162,7 +169,8 @@ def _estimates(
     extrapolated = _extrapolated(seen, span, noise, unit, side, weights[: len(rung), :LADDER])
     low, high = tableau.interval_of_rungs(extrapolated, rung, LADDER)
     rest = [
-        _singles(seen, pairs, span, extrapolated, unit, side) for pairs in (seen.scan, seen.zoom)
+        _singles(seen, pairs, span, extrapolated, noise.leaps, unit, side)
+        for pairs in (seen.scan, seen.zoom)
     ]
     return _Estimates(
         jnp.concatenate([extrapolated.slope, *(each.slope for each in rest)]),
@@ -175,7 +183,7 @@ def _estimates(
 def _extrapolated(
     seen: Sampled,
     span: Range,
-    noise: jax.Array,
+    noise: "_Noise",
     unit: jax.Array,
     side: jax.Array,
     matrix: jax.Array,
@@ -190,11 +198,17 @@ def _extrapolated(
     above, below = jnp.abs(seen.ladder.above), jnp.abs(seen.ladder.below)
     size = jnp.where(side == 0, jnp.maximum(above, below), jnp.where(side > 0, above, below))
     size = jnp.where(side == 0, size, jnp.maximum(size, jnp.abs(seen.value)))
-    return tableau.tableau(matrix, found, usable, size, noise, unit)
+    return tableau.tableau(matrix, found, usable, size, noise.short, noise.leaps, unit)
 
 
 def _singles(
-    seen: Sampled, pairs: Pairs, span: Range, rungs: Tableau, unit: jax.Array, side: jax.Array
+    seen: Sampled,
+    pairs: Pairs,
+    span: Range,
+    rungs: Tableau,
+    leaps: jax.Array,
+    unit: jax.Array,
+    side: jax.Array,
 ) -> Tableau:
     found = differences(seen.value, pairs, side)
     size = jnp.maximum(jnp.abs(pairs.above), jnp.abs(pairs.below))
@@ -202,13 +216,31 @@ def _singles(
     usable &= jnp.abs(found.slope - span.tread) > span.slack
     # What lies beyond the ladder is another function, whatever its steps agree on.
     wanted = usable & (pairs.ahead <= seen.steps[0])
-    return tableau.singles(found, usable, wanted, size, rungs, unit)
+    return tableau.singles(found, usable, wanted, size, rungs, leaps, unit)
 
 
-def _noise_of_scan(seen: Sampled, side: jax.Array, span: Range) -> jax.Array:
+class _Noise(NamedTuple):
+    """What is known of the noise of a difference beside what the ladder says."""
+
+    short: jax.Array  # (), at steps shorter than those of the ladder
+    leaps: jax.Array  # (), at least, at all steps that count
+
+
+def _noise(seen: Sampled, side: jax.Array, span: Range) -> _Noise:
+    def off_tread(found):
+        return jnp.abs(found.slope - span.tread) > span.slack
+
     found = differences(seen.value, seen.scan, side)
     short = seen.scan.ahead < seen.steps[-1]
-    return tableau.noise_of_singles(found, short & (jnp.abs(found.slope - span.tread) > span.slack))
+    short = tableau.noise_of_singles(found, short & off_tread(found))
+    pairs = _all_pairs(seen)
+    found = differences(seen.value, pairs, side)
+    found = found._replace(bend=jnp.where(off_tread(found), found.bend, jnp.nan))
+    return _Noise(short, tableau.noise_of_leaps(found, pairs.ahead, seen.steps[HEADROOM]))
+
+
+def _all_pairs(seen: Sampled) -> Pairs:
+    return jax.tree.map(lambda *p: jnp.concatenate(p), seen.ladder, seen.scan, seen.zoom)
 
 
 def _derivative(sampled: Sampled, side: jax.Array, weights: jax.Array) -> jax.Array:
@@ -216,7 +248,7 @@ def _derivative(sampled: Sampled, side: jax.Array, weights: jax.Array) -> jax.Ar
 
     The rows of the weights are for the differences of `side`, those ahead and those behind.
     """
-    pairs = jax.tree.map(lambda *p: jnp.concatenate(p), sampled.ladder, sampled.scan, sampled.zoom)
+    pairs = _all_pairs(sampled)
 
     def weighted(which, row):
         found = differences(sampled.value, pairs, which)
@@ -230,16 +262,23 @@ def _derivative(sampled: Sampled, side: jax.Array, weights: jax.Array) -> jax.Ar
 
 
 def _suspicion(
-    seen: Sampled, place: Place, reach: Reach, slope: jax.Array, step: jax.Array
+    seen: Sampled,
+    place: Place,
+    reach: Reach,
+    slope: jax.Array,
+    step: jax.Array,
+    contradicted: jax.Array,
 ) -> jax.Array:
     """Returns the least bound of a slope that may be that of a tread.
 
     The treads of a staircase that a small part of the function makes differ little from the
-    whole; the bound is to hold for both.
+    whole; the bound is to hold for both. The whole is known by a longer step of the scan, or
+    by what would be the estimate if shorter steps did not contradict it.
     """
     short = step < place.size * jnp.exp2(-_SUSPICIOUS * place.digits)
     gap = jnp.abs(slope - differences(seen.value, seen.scan, 0).slope[reach.treads.outer])
-    return jnp.where(short & (gap <= jnp.abs(slope) / 10), 2 * gap, 0)
+    gaps = jnp.stack([jnp.where(short, gap, 0), jnp.abs(slope - contradicted)])
+    return jnp.max(jnp.where(gaps <= jnp.abs(slope) / 10, 2 * gaps, 0))
 
 
 def _status(

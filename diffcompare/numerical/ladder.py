@@ -21,7 +21,7 @@ EVALUATIONS = 1 + 2 * (SCAN + ZOOM + PROBE + LADDER)  # for one derivative
 
 # The ladder begins above the longest regular step by this power of two: the tableau gains
 # from steps which are too long by themselves.
-_HEADROOM = 2
+HEADROOM = 2
 
 
 class Place(NamedTuple):
@@ -105,7 +105,7 @@ def zoom_exponents(low: jax.Array, high: jax.Array) -> jax.Array:
 
 def ladder_exponents(longest_regular: jax.Array) -> jax.Array:
     """Returns the exponents of the steps of the ladder, shape `(LADDER,)`."""
-    return longest_regular + _HEADROOM - jnp.arange(LADDER).astype(longest_regular.dtype)
+    return longest_regular + HEADROOM - jnp.arange(LADDER).astype(longest_regular.dtype)
 
 
 def steps_of(exponents: jax.Array, place: Place) -> jax.Array:

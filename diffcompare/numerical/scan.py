@@ -24,6 +24,8 @@ _CLEAR = 8
 _FLAT = 0.4
 # Treads longer than this share of |x| are not taken for rounding.
 _COARSE = 2.0**-10
+# Beyond the last regular step the slope changes suddenly where it does by this factor more.
+_SUDDEN = 4096
 
 
 class Treads(NamedTuple):
@@ -112,7 +114,8 @@ def read_scan(place: Place, value: jax.Array, scan: Pairs, exponents: jax.Array)
 
     treads = _treads(place, scan, seen, found, flat, rung, exponents)
     treads = treads._replace(possible=treads.possible & (side == 0))
-    doubt = jnp.where(lost, 8 * seen.swell[rung] / seen.run[rung], 0)
+    # Where nothing was regular nothing is known.
+    doubt = jnp.where(missed, 8 * seen.swell[rung] / seen.run[rung], jnp.where(lost, jnp.inf, 0))
     high = exponents[rung] + (exponents[0] - exponents[1])
     # Where truncation is seen at a step already, that step may be beyond the regular ones.
     low = rung + jnp.append(found.shown, False)[rung].astype(rung.dtype)
@@ -217,7 +220,8 @@ def _treads(
         agrees = change(longer, inner) > 4 * change(longer - 1, longer)
         outer = jnp.where(agrees, longer, outer)
     again = found.close & (index[:-1] <= rung - 2) & (index[:-1] >= rung - 3)
-    has_gap = jnp.any(again) & (scan.ahead[rung] > place.size * jnp.exp2(-0.34 * place.digits))
+    has_gap = (outer >= rung) | (scan.ahead[rung] > place.size * jnp.exp2(-0.34 * place.digits))
+    has_gap &= jnp.any(again)
     inner, outer = jnp.where(has_gap, rung + 1, inner), jnp.where(has_gap, rung - 1, outer)
     inner, outer = jnp.where(flat, rung, inner), jnp.where(flat, rung - 1, outer)
     possible = (outer >= 0) & (inner < count - 1) & (outer < inner) & (flat | (place.size > 0))
@@ -256,20 +260,54 @@ def read_zoom(
     passed = jnp.sum(at_all_shorter(regular))
     top = jnp.append(exponents, reach.low)[exponents.shape[0] - passed]
 
-    is_staircase, tread, gap, height = _staircase(value, scan, probe, reach)
+    is_staircase, tread, gap, height = _staircase(place, value, scan, probe, reach)
     climbs = is_staircase & reach.treads.fine
     below = reach.flat | (top < jnp.log2(scan.ahead[reach.treads.outer]))
+    gap_beyond = _gap_beyond(value, scan, zoom, jnp.exp2(top))
+    gap_beyond = jnp.where((reach.side == 0) & ~reach.flat, gap_beyond, 0)
     return Range(
         jnp.where(climbs & below, reach.treads.beyond, top),
         reach.flat & ~climbs,
         tread,
         jnp.where(climbs, gap / 4, -1),
-        reach.doubt + jnp.where(climbs, 0, height / scan.ahead[reach.treads.inner]),
+        reach.doubt
+        + jnp.where(climbs, 0, height / scan.ahead[reach.treads.inner] + 2 * gap_beyond),
     )
 
 
+def _gap_beyond(value: jax.Array, scan: Pairs, zoom: Pairs, top: jax.Array) -> jax.Array:
+    """Returns by how much the slope differs at steps beyond a sudden end of the regular ones.
+
+    A smooth function is left gradually. A single kink or jump is left suddenly, but seen on one
+    side. What is left suddenly on both sides, and is regular again over longer steps, may be
+    a staircase, whose treads have another slope than what it was written for. Otherwise zero.
+    """
+    # A step of the zoom may be one of the scan.
+    again = jnp.abs(scan.ahead[:, None] / zoom.ahead[None, :] - 1) < 0.01
+    pairs = jax.tree.map(jnp.append, scan, zoom)
+    key = jnp.append(jnp.where(jnp.any(again, axis=1), 0, scan.ahead), zoom.ahead)
+    order = jnp.argsort(-key)
+    pairs = jax.tree.map(lambda leaf: leaf[order], pairs)
+    seen = differences(value, pairs, 0)
+    beyond = (key[order] > 1.1 * top) & jnp.isfinite(seen.slope)
+    last = jnp.sum(key > 1.1 * top)
+    here, shorter = (jnp.take(seen.slope, last + i, mode="clip") for i in (0, 1))
+    bend = jnp.take(seen.bend, last, mode="clip") / jnp.take(seen.run, last, mode="clip") ** 2
+    # Slopes of pairs of steps, without their leading truncation.
+    ratio = (seen.run[:-1] / seen.run[1:]) ** 2
+    slope = seen.slope[1:] - jnp.diff(-seen.slope) / jnp.maximum(ratio - 1, 0.5)
+    gap = jnp.abs(slope[1:] - here)
+    rise, bend = seen.rise - here * seen.run, seen.bend - bend * seen.run**2
+    two_sided = jnp.abs(bend) < jnp.abs(rise) / 2
+    agree = jnp.abs(jnp.diff(slope))
+    shown = (agree <= gap / 2) & beyond[:-2] & beyond[1:-1] & beyond[2:] & two_sided[2:]
+    shown &= jnp.abs(here - shorter) <= gap / _SUDDEN
+    best = jnp.argmin(jnp.where(shown, agree, jnp.inf))
+    return jnp.where(jnp.any(shown), gap[best], 0)
+
+
 def _staircase(
-    value: jax.Array, scan: Pairs, probe: Pairs, reach: Reach
+    place: Place, value: jax.Array, scan: Pairs, probe: Pairs, reach: Reach
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Returns whether the function is a staircase, by the slope of its treads elsewhere.
 
@@ -299,6 +337,11 @@ def _staircase(
     shorter = jnp.minimum(inner + 1, scan.ahead.shape[0] - 1)
     noise = jnp.abs(tread - seen.slope[shorter]) * seen.run[shorter] / seen.run[inner]
     is_staircase = same & (jump <= 0.75 * gap * seen.run[outer]) & (reach.flat | (gap > 16 * noise))
+    # A pole is left gradually, so truncation is seen before. Short steps hide it by noise.
+    around = jnp.take(seen.slope, inner + jnp.arange(3), mode="clip")
+    before, earlier = jnp.abs(jnp.diff(around))
+    is_sudden = before <= jnp.maximum(gap / _SUDDEN, earlier)
+    is_staircase &= reach.flat | (scan.ahead[inner] < place.size * _COARSE) | is_sudden
     has_steps = reach.treads.possible & reach.flat & (ahead == 0) & (behind == 0)
     height = jnp.where(has_steps, seen.swell[outer], 0)
     return is_staircase & reach.treads.possible, tread, gap, height

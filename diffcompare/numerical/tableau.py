@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcompare.numerical.ladder import Differences, count_of_shorter
+from diffcompare.numerical.ladder import LADDER, Differences, count_of_shorter, largest_of_shorter
 
 COLUMNS = 7  # of the tableau; more gain nothing, since steps get no longer
 CENTRAL, ONE_SIDED = 4, 2  # by which the leading error falls when the step is halved
@@ -17,6 +17,10 @@ _WINDOW, _FEWEST = 6, 3
 # The largest of a few samples of noise, each relative to the sum of all that could have
 # entered, times this is what noise may be. It was set by the coverage of random functions.
 _SAFETY = 6.0
+# The largest of many samples needs less of it.
+_LEAP_SAFETY = 3.0
+# A second difference that is smaller than a shorter one by this factor is not so by chance.
+_CHANCE = 1024.0
 # The change from step to step is the error of the longer one, hardly more than that of the
 # shorter if the error falls as slowly as the step, as it may where nothing was extrapolated.
 _RAW_SAFETY = 8.0
@@ -86,6 +90,7 @@ def tableau(
     usable: jax.Array,
     size: jax.Array,
     noise: jax.Array,
+    leaps: jax.Array,
     unit: jax.Array,
 ) -> Tableau:
     """Returns all extrapolations of a ladder, with bounds of truncation and of rounding.
@@ -97,6 +102,7 @@ def tableau(
         size: The larger of the values at each step, shape `(rungs,)`: where they grow with
             the step, so does their noise.
         noise: Of a difference at shorter steps, where it is known; else zero.
+        leaps: What the noise is at least, see `noise_of_leaps`.
         unit: The relative error of a value that is rounded well, `eps`.
     """
     table = weights(usable.shape[0], CENTRAL)  # the places of the entries are the same for all
@@ -106,6 +112,7 @@ def tableau(
     valid = jnp.all((matrix == 0) | usable[None, :], axis=1)
 
     noise = _SAFETY * jnp.maximum(_noise(table, slope, amplified, valid, usable), noise)
+    noise = jnp.maximum(noise, leaps)
     smallest = jnp.min(jnp.where(usable, size, jnp.inf))
     rounding = _grown(noise, smallest, size) + unit * size
     rounding = _combined(jnp.abs(matrix), jnp.where(usable, rounding, 0) * inverse)
@@ -145,17 +152,83 @@ def singles(
     wanted: jax.Array,
     size: jax.Array,
     ladder: Tableau,
+    leaps: jax.Array,
     unit: jax.Array,
 ) -> Tableau:
-    """Returns the wanted differences as they are, each bounded by the next longer one."""
+    """Returns the wanted differences as they are, each bounded by the next longer one.
+
+    Their noise is that of the ladder, or less if the differences of shorter steps have less.
+    """
     slope = jnp.where(usable, seen.rise, 0) / jnp.where(usable, seen.run, 1)
     longer = jnp.append(jnp.full(1, jnp.inf, slope.dtype), jnp.where(usable, slope, jnp.inf)[:-1])
     noise = _grown(ladder.noise, ladder.smallest, size)
+    noise = jnp.maximum(jnp.minimum(noise, _own_noise(seen, usable)), leaps)
     bound = _RAW_SAFETY * jnp.abs(slope - longer) + (noise + unit * size) / seen.run
     bound += _ARITHMETIC * unit * jnp.abs(slope)
     return ladder._replace(
         slope=slope, bound=jnp.where(wanted & jnp.isfinite(bound), bound, jnp.inf)
     )
+
+
+def _own_noise(seen: Differences, usable: jax.Array) -> jax.Array:
+    """Returns for every step the noise that it and all shorter steps show.
+
+    What a step disagrees by with the next shorter one may be its own noise alone, as on the
+    treads of a staircase. It is infinite for the shortest, of which there are too few.
+    """
+    sample = jnp.append(_samples(seen, usable), 0)
+    whole = sample * jnp.append(1 + seen.run[:-1] / seen.run[1:], 1)
+    few = jnp.arange(sample.shape[0]) >= sample.shape[0] - _FEWEST
+    own = jnp.maximum(whole, _SAFETY * largest_of_shorter(sample))
+    return jnp.where(few, jnp.inf, own)
+
+
+def _samples(seen: Differences, usable: jax.Array) -> jax.Array:
+    """Returns what two successive differences differ by, as the noise of one of them."""
+    ratio = seen.run[:-1] / seen.run[1:]
+    sample = jnp.abs(seen.rise[:-1] - ratio * seen.rise[1:]) / (1 + ratio)
+    return jnp.where(usable[:-1] & usable[1:] & jnp.isfinite(sample), sample, jnp.inf)
+
+
+def noise_of_leaps(seen: Differences, steps: jax.Array, top: jax.Array) -> jax.Array:
+    """Returns the largest second difference that cannot be one of a smooth function.
+
+    That of a smooth function grows as the square of the step. What is larger than at longer
+    steps is noise: also noise that rises do not show, since values ahead and behind have the
+    same, or steps have it that are not the shortest.
+
+    Args:
+        seen: Differences, first those of the ladder.
+        steps: Their steps, of the same shape.
+        top: The longest step that the function is known to be regular at, shape `()`.
+
+    Returns:
+        The noise of one difference of values with some safety, shape `()`.
+    """
+    sample = jnp.where(jnp.isfinite(seen.bend), jnp.abs(seen.bend) / 2, jnp.inf)
+    longer = steps[None, :] > 1.05 * steps[:, None]  # (which, among)
+    # Each step once: those of the ladder, which come first.
+    counts = (steps <= 1.05 * top) & (np.arange(steps.shape[0]) < LADDER)
+    among = longer & counts[None, :]
+    several = jnp.sum(among & (sample[None, :] < sample[:, None] / 2), axis=1) >= 2
+    # One may be small by chance, or because the function beyond is another one.
+    near = longer & (steps <= 4.2 * top)[None, :]
+    one = jnp.any(near & (sample[None, :] < sample[:, None] / _CHANCE), axis=1)
+    leap = (several | one) & jnp.isfinite(sample) & (steps <= 4.2 * top)
+    leap &= ~_grows_smoothly(sample)
+    return _LEAP_SAFETY * jnp.max(jnp.where(leap, sample, 0))
+
+
+def _grows_smoothly(sample: jax.Array) -> jax.Array:
+    """Returns which second differences a ladder reaches in steps of about four.
+
+    What then is smaller at longer steps is a function that oscillates.
+    """
+    ladder = sample[:LADDER]
+    growth = ladder[:-1] / jnp.where(ladder[1:] > 0, ladder[1:], jnp.inf)
+    near_four = jnp.pad((growth > 1.5) & (growth < 6), (0, 3))
+    smooth = near_four[:-2] & near_four[1:-1] & near_four[2:]
+    return jnp.pad(smooth[:LADDER], (0, sample.shape[0] - LADDER))
 
 
 def _grown(noise: jax.Array, smallest: jax.Array, size: jax.Array) -> jax.Array:
@@ -166,9 +239,8 @@ def _grown(noise: jax.Array, smallest: jax.Array, size: jax.Array) -> jax.Array:
 
 def noise_of_singles(seen: Differences, usable: jax.Array) -> jax.Array:
     """Returns the largest sample of noise among steps so short that there is nothing else."""
-    ratio = seen.run[:-1] / seen.run[1:]
-    sample = jnp.abs(seen.rise[:-1] - ratio * seen.rise[1:]) / (1 + ratio)
-    return jnp.max(jnp.where(usable[:-1] & usable[1:] & jnp.isfinite(sample), sample, 0))
+    sample = _samples(seen, usable)
+    return jnp.max(jnp.where(jnp.isfinite(sample), sample, 0))
 
 
 def uncontradicted(
