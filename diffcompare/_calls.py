@@ -45,11 +45,7 @@ def differentiated_function(
     """Returns `compute` as a function of the arguments of `fun`, which checks them."""
     positions, is_single = _arguments.check_argnums(argnums)
     unwrap = operator.itemgetter(0) if is_single else tuple
-    if isinstance(fun, BlackBox) and not isinstance(method, ColumnMethod):
-        raise TypeError(
-            f"{type(method).__name__} needs a function that JAX can trace, but {fun.__name__} is "
-            "a black box. Use a finite difference, such as CentralDifference()."
-        )
+    check_black_box(fun, method)
     traced = Evaluation(
         lambda fun, x: fun(x), jax.eval_shape, functools.partial(_jacobians.columns, method)
     )
@@ -101,6 +97,27 @@ def differentiated_function(
         return run_on_host(host_args, kwargs)
 
     return differentiated
+
+
+def traced_or_on_host(fun: Callable, arguments: PyTree, traced: Callable, on_host: Callable) -> Any:
+    """Returns `traced()`; or `on_host(box)`, where `fun` is a black box or cannot be traced."""
+    if isinstance(fun, BlackBox):
+        return on_host(fun)
+    try:
+        return traced()
+    except TRACING_ERRORS:
+        if _arguments.is_traced(arguments):
+            raise
+    return on_host(black_box(fun))
+
+
+def check_black_box(fun: Callable, method: Method) -> None:
+    """Raises `TypeError` where a black box meets a method that needs a trace."""
+    if isinstance(fun, BlackBox) and not isinstance(method, ColumnMethod):
+        raise TypeError(
+            f"{type(method).__name__} needs a function that JAX can trace, but {fun.__name__} is "
+            "a black box. Use a finite difference, such as CentralDifference()."
+        )
 
 
 def named_after(fun: Callable, what: str) -> Callable:

@@ -16,7 +16,13 @@ from diffcompare import _arguments, _calls, _jacobians, _sparse
 from diffcompare._calls import Argnums
 from diffcompare.automatic.mode import ForwardMode, ReverseMode
 from diffcompare.method import ColumnMethod, JvpMethod, Method, VjpMethod
-from diffcompare.numerical.host import BlackBox
+from diffcompare.numerical.host import (
+    BlackBox,
+    host_columns,
+    host_jvp,
+    host_pullback,
+    outline_on_host,
+)
 
 PyTree = Any
 
@@ -157,6 +163,7 @@ def jvp(
         2.000
     """
     _arguments.check_method(method)
+    _calls.check_black_box(fun, method)
     x, v = _arguments.to_arrays(tuple(primals)), _arguments.to_arrays(tuple(tangents))
     _arguments.check_floating("jvp", x)
     _arguments.check_match("jvp", "tangents", v, "primals", x)
@@ -166,6 +173,14 @@ def jvp(
     def of_all(x):
         return fun(*x)
 
+    if isinstance(method, ColumnMethod):
+        given = _arguments.to_numpy((tuple(primals), tuple(tangents)))
+        return _calls.traced_or_on_host(
+            fun,
+            (x, v),
+            lambda: method.jvp(of_all, x, v),
+            lambda box: host_jvp(method, box, of_all, *given),
+        )
     if isinstance(method, JvpMethod):
         return method.jvp(of_all, x, v)
     assert isinstance(method, VjpMethod)
@@ -206,22 +221,36 @@ def vjp(
         [3.000, 2.000]
     """
     _arguments.check_method(method)
+    _calls.check_black_box(fun, method)
     x = _arguments.to_arrays(tuple(primals))
     _arguments.check_floating("vjp", x)
 
     def of_all(x):
         return fun(*x)
 
-    if isinstance(method, VjpMethod):
-        value, pull = method.vjp(of_all, x)[:2]
-    else:
+    def on_host(box):
+        given = _arguments.to_numpy(tuple(primals))
+        columns = functools.cache(lambda: host_columns(method, box, of_all, given))
+        pull = lambda weights: host_pullback(columns(), given, weights)
+        return outline_on_host(of_all, given), pull, _arguments.to_numpy
+
+    def traced():
+        if isinstance(method, VjpMethod):
+            return *method.vjp(of_all, x)[:2], _arguments.to_arrays
         if isinstance(method, ColumnMethod):
             method.check(x)
-        value, pull = of_all(x), functools.partial(_jacobians.pulled, method, of_all, x)
+            jax.eval_shape(of_all, x)  # raises where it cannot be traced
+        pull = functools.partial(_jacobians.pulled, method, of_all, x)
+        return of_all(x), pull, _arguments.to_arrays
+
+    if isinstance(method, ColumnMethod):
+        value, pull, convert = _calls.traced_or_on_host(fun, x, traced, on_host)
+    else:
+        value, pull, convert = traced()
     _arguments.check_outputs("vjp", fun, value)
 
     def pullback(weights):
-        weights = _arguments.to_arrays(weights)
+        weights = convert(weights)
         _arguments.check_match("The pullback", "weights", weights, "value", value)
         return pull(weights)
 

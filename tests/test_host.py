@@ -218,3 +218,109 @@ def test_estimate_takes_an_error_far_away_for_the_edge_of_the_domain():
     assert abs(found.grad - 0.25) <= found.bound <= 1e-6
     with pytest.raises(dc.EvaluationError, match="raised ValueError at the arguments"):
         dc.estimate(dc.black_box(lambda x: math.sqrt(x)))(-1.0)
+
+
+def two_outputs(p):
+    return {"sum": np.sum(np.sin(p["a"])) * p["b"], "both": np.stack([p["b"] ** 2, p["a"][0]])}
+
+
+BOTH = {"a": np.array([0.5, 1.0]), "b": np.array(2.0)}
+JACOBIAN = {  # by hand
+    "sum": {"a": 2 * np.cos(BOTH["a"]), "b": np.sin(BOTH["a"]).sum()},
+    "both": {"a": np.array([[0.0, 0.0], [1.0, 0.0]]), "b": np.array([4.0, 0.0])},
+}
+# The error of a central difference is some eps ** (2 / 3) of the derivative.
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
+
+
+@pytest.mark.parametrize("mark", [lambda fun: fun, dc.black_box], ids=["unmarked", "marked"])
+def test_black_box_has_slopes_pullbacks_and_jacobians(mark):
+    fun, method = mark(two_outputs), dc.CentralDifference()
+    v = {"a": np.array([1.0, -3.0]), "b": np.array(0.5)}
+    value, slope = dc.jvp(fun, (BOTH,), (v,), method=method)
+    assert jax.tree.structure(slope) == jax.tree.structure(value)
+    for name, row in JACOBIAN.items():
+        np.testing.assert_array_equal(value[name], two_outputs(BOTH)[name])
+        np.testing.assert_allclose(slope[name], row["a"] @ v["a"] + row["b"] * v["b"], **CLOSE)
+
+    weights = {"sum": np.array(3.0), "both": np.array([1.0, -2.0])}
+    value, pullback = dc.vjp(fun, BOTH, method=method)
+    (found,) = pullback(weights)
+    for name in BOTH:
+        wanted = 3 * JACOBIAN["sum"][name] + weights["both"] @ JACOBIAN["both"][name]
+        assert found[name].dtype == BOTH[name].dtype
+        np.testing.assert_allclose(found[name], wanted, **CLOSE)
+
+    found = dc.jacobian(fun, method=method)(BOTH)
+    assert jax.tree.structure(found) == jax.tree.structure(JACOBIAN)
+    jax.tree.map(lambda f, w: np.testing.assert_allclose(f, w, **CLOSE), found, JACOBIAN)
+
+
+def test_slope_of_a_black_box_takes_two_evaluations_and_twice_that_at_x():
+    calls = []
+
+    def fun(x):
+        calls.append(x.copy())
+        return np.sum(x * x)
+
+    x, v = np.array([1.0, 2.0]), np.array([4.0, 0.0])
+    slope = dc.jvp(dc.black_box(fun), (x,), (v,), method=dc.CentralDifference())[1]
+    assert len(calls) == 4  # the last, at x again, is to notice what is not deterministic
+    np.testing.assert_allclose(slope, 8.0, **CLOSE)
+    assert dc.jvp(dc.black_box(fun), (x,), (0 * v,), method=dc.CentralDifference())[1] == 0
+
+
+@pytest.mark.parametrize("derivative", [dc.grad, dc.jacobian, "jvp", "vjp"])
+def test_methods_that_trace_refuse_a_black_box_in_every_operator(derivative):
+    def run(method):
+        fun = dc.black_box(lambda x: np.sin(x))
+        if derivative == "jvp":
+            return dc.jvp(fun, (1.0,), (1.0,), method=method)
+        if derivative == "vjp":
+            return dc.vjp(fun, 1.0, method=method)[1](np.asarray(1.0))
+        return derivative(fun, method=method)(1.0)
+
+    with pytest.raises(TypeError, match="ReverseMode needs a function that JAX can trace"):
+        run(dc.ReverseMode())
+    with pytest.raises(NotImplementedError, match="For a black box use a finite difference"):
+        run(dc.ComplexStep())
+
+
+def test_slope_of_a_black_box_that_raises_says_where():
+    def fun(x):
+        return math.sqrt(x)
+
+    with pytest.raises(dc.EvaluationError, match="steps along v"):
+        dc.jvp(dc.black_box(fun), (0.0,), (1.0,), method=dc.CentralDifference())
+
+
+def test_every_evaluation_of_an_estimate_is_counted():
+    calls = []
+
+    def fun(x, y):
+        calls.append(0)
+        return float(np.sum(np.sin(x)) * y)
+
+    found = dc.estimate(dc.black_box(fun), (0, 1))(np.array([0.5, 1.0]), np.array(2.0))
+    assert found.evaluations == len(calls)
+
+
+def test_estimate_of_what_is_not_deterministic_is_noise_within_its_bound():
+    rng = np.random.default_rng(0)
+    found = dc.estimate(dc.black_box(lambda x: float(np.sin(x)) + 1e-3 * rng.normal()))(1.0)
+    # Normal noise of 1e-3 over steps of at most the scale of sin.
+    assert abs(found.grad - np.cos(1)) <= found.bound
+    assert found.bound > 1e-4
+
+
+@pytest.mark.parametrize("operator", [dc.estimate, dc.grad])
+def test_a_function_that_overwrites_its_argument_harms_nothing(operator):
+    def fun(x):
+        x *= 2.0
+        return np.sum(x**2)
+
+    x = np.array([1.0, 2.0])
+    options = {} if operator is dc.estimate else {"method": dc.CentralDifference()}
+    found = operator(dc.black_box(fun), **options)(x)
+    np.testing.assert_allclose(getattr(found, "grad", found), [8.0, 16.0], rtol=1e-8)
+    np.testing.assert_array_equal(x, [1.0, 2.0])

@@ -19,7 +19,7 @@ from diffcompare.numerical.host import (
     TRACING_ERRORS,
     BlackBox,
     black_box,
-    value_on_host,
+    scalar_on_host,
     values_on_host,
 )
 from diffcompare.numerical.ladder import Pairs, Place
@@ -43,7 +43,7 @@ class Estimate(NamedTuple):
     grad: PyTree  # of the dtypes of the argument
     bound: PyTree  # of the absolute error of `grad`; infinite where nothing is known
     step: PyTree  # the shortest step that an entry was found from
-    evaluations: int  # of the function, for all entries together
+    evaluations: int  # of the function, for all entries together; not what fills a batch up
     status: PyTree  # of int8, see `Status`
 
     @property
@@ -134,7 +134,9 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
         return _gathered(
             x,
             is_single,
-            lambda number, *rows: run_compiled((args, number, *rows), kwargs),
+            lambda number, *rows: _filled(
+                lambda *batch: run_compiled((args, number, *batch), kwargs), x, number, *rows
+            ),
             lambda: run_compiled((args, None, None, None), kwargs),
             jnp.asarray,
         )
@@ -145,13 +147,15 @@ def estimate(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., E
         of_all = functools.partial(of_x, args, kwargs)
         # Slopes are found in the precision of the argument, whatever JAX is set to.
         with jax.enable_x64(True):
-            return _gathered(
+            here = scalar_on_host(box, of_all, x)
+            found = _gathered(
                 x,
                 is_single,
-                lambda *rows: values_on_host(box, of_all, x, *rows),
-                lambda: value_on_host(of_all, x),
+                lambda *rows: values_on_host(box, of_all, x, here, *rows),
+                lambda: here,
                 np.asarray,
             )
+        return found._replace(evaluations=found.evaluations + 1)
 
     def estimated(*given, **kwargs):
         if not isinstance(fun, BlackBox):
@@ -216,6 +220,20 @@ def _values(leaf: jax.Array, fun: Callable, indices: jax.Array, entries: jax.Arr
     return _tree.map_in_batches(some, len(indices), min(_rows(leaf), len(indices)))
 
 
+def _filled(
+    values: Callable, x: PyTree, number: int, indices: np.ndarray, entries: np.ndarray
+) -> np.ndarray:
+    """Returns the values for any number of rows, from calls with as many as are compiled for."""
+    rows = min(_ROWS_PER_ENTRY * jax.tree.leaves(x)[number].size, _MOST_ROWS)
+    missing = -len(indices) % rows
+    indices, entries = (np.pad(each, (0, missing), mode="edge") for each in (indices, entries))
+    parts = [
+        values(indices[start : start + rows], entries[start : start + rows])
+        for start in range(0, len(indices), rows)
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(indices) - missing]
+
+
 def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope]:
     """Returns the value of a function and its slopes by the entries of `leaf`.
 
@@ -227,16 +245,7 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
 
     def evaluate(points):
         indices = np.repeat(np.arange(len(points)), points.shape[1])
-        rows = min(_ROWS_PER_ENTRY * len(points), _MOST_ROWS)
-        missing = -len(indices) % rows
-        indices = np.pad(indices, (0, missing), mode="edge")
-        entries = np.pad(points.ravel(), (0, missing), mode="edge")
-        parts = [
-            values(indices[start : start + rows], entries[start : start + rows])
-            for start in range(0, len(indices), rows)
-        ]
-        flat = np.concatenate([np.asarray(part) for part in parts])
-        return flat[: points.size].reshape(points.shape)
+        return values(indices, points.ravel()).reshape(points.shape)
 
     x, scale = np.asarray(leaf).reshape(-1), np.asarray(steps.entry_scale(leaf)).reshape(-1)
     value, found = line.slopes_of_lines(evaluate, x, scale)
@@ -333,8 +342,7 @@ class Richardson(ColumnMethod):
     are, and it needs no step. A derivative takes 69 evaluations. `diffcompare.estimate` is the
     same with a bound of the error.
 
-    Where nothing is known of a slope, as at a point where no value is finite, it is NaN. At
-    a kink it is the mean of the slopes of both sides.
+    Where no value is finite the slope is NaN. At a kink it is the mean of those of both sides.
 
     Args:
         batch: How many entries are perturbed at once, or None for as many as suit the

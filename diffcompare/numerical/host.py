@@ -117,11 +117,7 @@ def host_columns(method: ColumnMethod, box: BlackBox, fun: Callable, x: PyTree) 
         NotImplementedError: The method is not a finite difference.
         ValueError: The function is not deterministic, or its outputs change their shapes.
     """
-    if not isinstance(method, Difference):
-        raise NotImplementedError(
-            f"{type(method).__name__} needs a function that JAX can trace. For a black box use a "
-            "finite difference, such as diffcompare.CentralDifference()."
-        )
+    method = _check_difference(method)
     leaves, treedef = jax.tree.flatten(x)
     stencils = [_Stencil(method, leaf) for leaf in leaves]
     points = [None, *(point for k, s in enumerate(stencils) for point in s.points(k)), None]
@@ -146,6 +142,86 @@ def host_columns(method: ColumnMethod, box: BlackBox, fun: Callable, x: PyTree) 
         columns.append(jax.tree.unflatten(out_treedef, by_output))
         start += count
     return jax.tree.unflatten(treedef, columns)
+
+
+def host_jvp(
+    method: ColumnMethod, box: BlackBox, fun: Callable, x: PyTree, v: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Returns the value of `fun` at `x` and its slope along `v`, as `JvpMethod.jvp` does.
+
+    Args:
+        method: A finite difference.
+        box: How to evaluate.
+        fun: The function of `x` alone.
+        x: A pytree of NumPy arrays, which `fun` is called with.
+        v: The direction, like `x`.
+
+    Raises:
+        EvaluationError: The function raised an error at one of the points.
+        NotImplementedError: The method is not a finite difference.
+        ValueError: The function is not deterministic, or its outputs change their shapes.
+    """
+    method = _check_difference(method)
+    h = np.asarray(steps.direction_step(method.step, x, v, method.accuracy), np.float64)
+    offsets = sorted({offset for a, b, _ in method.quotients for offset in (a, b)} - {0})
+
+    def moved(offset):
+        return jax.tree.map(lambda p, q: (p + offset * h * q).astype(p.dtype), x, v)
+
+    points = {offset: moved(offset) for offset in offsets} | {0: x}
+    order = [0, *offsets, 0]
+    evaluate = functools.partial(_value_along, box, fun, points)
+    values = list(_evaluated(evaluate, order, box))
+    rows = [jax.tree.leaves(value) for value in values]
+    _check_outputs(box, values, rows)
+    at = dict(zip(order, rows, strict=True))
+    top = max((float(np.max(np.abs(q), initial=0)) for q in jax.tree.leaves(v)), default=0.0)
+    unit = [q.astype(np.float64) / (top or 1.0) for q in jax.tree.leaves(v)]
+    square = sum(float(np.vdot(q, q)) for q in unit)
+
+    def away(a, b):  # how far apart two points really are, as a multiple of v
+        pairs = zip(jax.tree.leaves(points[a]), jax.tree.leaves(points[b]), unit, strict=True)
+        return sum(np.vdot(p.astype(u.dtype) - q.astype(u.dtype), u) for p, q, u in pairs) / (
+            square * top
+        )
+
+    def slope(place):
+        wide = {k: row[place].astype(np.float64) for k, row in at.items()}
+        total = np.zeros_like(wide[0])
+        for a, b, weight in method.quotients if top else ():
+            total += weight * (wide[a] - wide[b]) / away(a, b)
+        return total.astype(rows[0][place].dtype)
+
+    slopes = [slope(place) for place in range(len(rows[0]))]
+    return values[0], jax.tree.unflatten(jax.tree.structure(values[0]), slopes)
+
+
+def host_pullback(columns: PyTree, x: PyTree, weights: PyTree) -> PyTree:
+    """Returns the gradient by `x` of weighted outputs, from columns as `host_columns` gives."""
+
+    def of_leaf(leaf, column):
+        total = np.zeros(leaf.size, _tree.working_dtype(leaf.dtype))
+        for part, weight in zip(jax.tree.leaves(column), jax.tree.leaves(weights), strict=True):
+            total += np.tensordot(
+                np.asarray(part, total.dtype), np.asarray(weight, total.dtype), weight.ndim
+            )
+        return total.reshape(leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(of_leaf, x, columns)
+
+
+def _check_difference(method: ColumnMethod) -> Difference:
+    if not isinstance(method, Difference):
+        raise NotImplementedError(
+            f"{type(method).__name__} needs a function that JAX can trace. For a black box use a "
+            "finite difference, such as diffcompare.CentralDifference()."
+        )
+    return method
+
+
+def _value_along(box: BlackBox, fun: Callable, points: dict[int, PyTree], offset: int) -> PyTree:
+    where = "at the arguments as they were given"
+    return _called(fun, box, points[offset], where if offset == 0 else f"{offset} steps along v")
 
 
 class _Stencil:
@@ -185,8 +261,26 @@ class _Stencil:
         return total.astype(values.dtype)
 
 
+def scalar_on_host(box: BlackBox, fun: Callable, x: PyTree) -> np.ndarray:
+    """Returns the scalar `fun(x)`.
+
+    Raises:
+        EvaluationError: The function raised an error.
+        TypeError: It did not return a floating-point scalar.
+    """
+    value = _value_at(box, fun, x, None)
+    check_scalar("estimate", box, value)
+    return value
+
+
 def values_on_host(
-    box: BlackBox, fun: Callable, x: PyTree, position: int, entries: np.ndarray, values: np.ndarray
+    box: BlackBox,
+    fun: Callable,
+    x: PyTree,
+    here: np.ndarray,
+    position: int,
+    entries: np.ndarray,
+    values: np.ndarray,
 ) -> np.ndarray:
     """Returns the scalar values of `fun` with one entry of one leaf of `x` replaced.
 
@@ -194,19 +288,14 @@ def values_on_host(
         box: How to evaluate.
         fun: The function of `x` alone.
         x: A pytree of NumPy or JAX arrays.
+        here: The value at `x`.
         position: Which leaf.
         entries: Flat positions in it, of shape `(points,)`.
         values: What to put there, of shape `(points,)`.
 
     Returns:
         The values, NaN where the function raised an error: such points lie outside its domain.
-
-    Raises:
-        EvaluationError: The function raised an error at `x` itself.
-        TypeError: The function did not return a floating-point scalar.
     """
-    here = _value_at(box, fun, x, None)
-    check_scalar("estimate", box, here)
 
     def evaluate(point):
         try:
@@ -227,19 +316,20 @@ def _value_at(box: BlackBox, fun: Callable, x: PyTree, point: Point | None) -> P
         new.reshape(-1)[entry] = value
         is_jax = isinstance(leaves[position], jax.Array)
         leaves[position] = jax.numpy.asarray(new) if is_jax else new
-    return _call(fun, box, jax.tree.unflatten(treedef, leaves), point)
+    x = jax.tree.unflatten(treedef, leaves)
+    return _called(fun, box, x, _where(x, point))
 
 
 def _copied(x: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, x)
 
 
-def _call(fun: Callable, box: BlackBox, x: PyTree, point: Point | None) -> PyTree:
+def _called(fun: Callable, box: BlackBox, x: PyTree, where: str) -> PyTree:
     try:
         return outline_on_host(fun, x)
     except Exception as error:
         raise EvaluationError(
-            f"{box.__name__} raised {type(error).__name__} {_where(x, point)}: {error}. A finite "
+            f"{box.__name__} raised {type(error).__name__} {where}: {error}. A finite "
             "difference needs a value there; a smaller step or BackwardDifference may avoid it."
         ) from error
 
