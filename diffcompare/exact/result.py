@@ -108,14 +108,47 @@ class Exact:
             >>> leaf.relative, leaf.ulps
             (inf, inf)
         """
+        return Errors(
+            _leaf_error(path, truth, found) for path, truth, found in self._leaves(grad, "error")
+        )
+
+    def ulps(self, grad: PyTree) -> PyTree:
+        """Returns the error of every entry of a computed gradient, in units in the last place.
+
+        Args:
+            grad: As in `error`.
+
+        Returns:
+            Arrays of float64 in the structure and shapes of `self.grad`.
+
+        Raises:
+            TypeError: As in `error`.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> import diffcompare as dc
+            >>> exact = dc.exact_grad(lambda x: jnp.sum(x**3))(jnp.array([1.0, 2.0]))
+            >>> exact.ulps(jnp.array([3.0, 12.0 + 2.0**-19], "float32")).tolist()
+            [0.0, 2.0]
+        """
+        arrays = [
+            np.array(_differences(truth, found)[1], np.float64).reshape(truth.shape)
+            for _, truth, found in self._leaves(grad, "ulps")
+        ]
+        return jax.tree.unflatten(jax.tree.structure(self.grad), arrays)
+
+    def _leaves(self, grad: PyTree, name: str) -> list[tuple[str, np.ndarray, Any]]:
+        """Returns the path, the exact and the computed array of each leaf."""
         if jax.tree.structure(grad) != jax.tree.structure(self.grad):
             raise TypeError(
-                f"error needs a gradient of the structure {jax.tree.structure(self.grad)}, but got "
-                f"{jax.tree.structure(grad)}."
+                f"{name} needs a gradient of the structure {jax.tree.structure(self.grad)}, but "
+                f"got {jax.tree.structure(grad)}."
             )
-        paths = _tree.leaf_paths(self.grad)
-        pairs = zip(paths, jax.tree.leaves(self.grad), jax.tree.leaves(grad), strict=True)
-        return Errors(_leaf_error(path, truth, found) for path, truth, found in pairs)
+        paths, truths = _tree.leaf_paths(self.grad), jax.tree.leaves(self.grad)
+        triples = list(zip(paths, truths, jax.tree.leaves(grad), strict=True))
+        for path, truth, found in triples:
+            _check_leaf(name, path, truth, found)
+        return triples
 
     def __repr__(self) -> str:
         count = sum(leaf.size for leaf in jax.tree.leaves(self.grad))
@@ -159,25 +192,36 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _leaf_error(path: str, truth: np.ndarray, found: Any) -> LeafError:
+def _check_leaf(name: str, path: str, truth: np.ndarray, found: Any) -> None:
     dtype = jnp.result_type(found)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"error needs floating-point arrays, but leaf {path or 'the only one'} has dtype "
+            f"{name} needs floating-point arrays, but leaf {path or 'the only one'} has dtype "
             f"{dtype}."
         )
     if np.shape(found) != truth.shape:
         raise TypeError(
-            f"error needs an array of shape {truth.shape} at {path or 'the only leaf'}, but got "
+            f"{name} needs an array of shape {truth.shape} at {path or 'the only leaf'}, but got "
             f"{np.shape(found)}."
         )
+
+
+def _differences(truth: np.ndarray, found: Any) -> tuple[list[Number], list[float]]:
+    """Returns how far apart the entries are, and that in units in the last place."""
+    dtype = jnp.result_type(found)
     computed = [float(entry) for entry in np.asarray(found).ravel()]
     # Enough bits that a difference of nearly equal numbers keeps some.
     with mpmath.workprec(200):
-        pairs = list(zip(truth.ravel(), computed, strict=True))
+        pairs = zip(truth.ravel(), computed, strict=True)
         differences = [_difference(exact, entry, dtype) for exact, entry in pairs]
-        ulps = [float(d / ulp(t, dtype)) for (t, _), d in zip(pairs, differences, strict=True)]
-        relative = [_ratio(d, abs(t)) for (t, _), d in zip(pairs, differences, strict=True)]
+        ulps = [float(d / ulp(t, dtype)) for t, d in zip(truth.ravel(), differences, strict=True)]
+    return differences, ulps
+
+
+def _leaf_error(path: str, truth: np.ndarray, found: Any) -> LeafError:
+    differences, ulps = _differences(truth, found)
+    with mpmath.workprec(200):
+        relative = [_ratio(d, abs(t)) for t, d in zip(truth.ravel(), differences, strict=True)]
         whole = _ratio(
             mpmath.sqrt(mpmath.fsum(d * d for d in differences)),
             mpmath.sqrt(mpmath.fsum(t * t for t in truth.ravel() if mpmath.isfinite(t))),
@@ -186,7 +230,7 @@ def _leaf_error(path: str, truth: np.ndarray, found: Any) -> LeafError:
     return LeafError(
         path=path,
         shape=truth.shape,
-        dtype=str(dtype),
+        dtype=str(jnp.result_type(found)),
         relative=whole,
         worst=max(relative, default=0.0),
         ulps=max(ulps, default=0.0),

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from diffcompare._jaxpr import expansions, objects, walk
@@ -28,6 +29,7 @@ from diffcompare.exact.weights import (
 )
 from diffcompare.symbolic.convention import Convention
 
+_BODIES = ("call", "call_jaxpr", "jaxpr")
 _HERE = str(pathlib.Path(__file__).parent)
 
 
@@ -59,7 +61,7 @@ class Tape(objects.ObjectInterpreter):
         self._count = 0
         self._fixed_place = ""  # of the equation that is being expanded
         self._callers: list[JaxprEqn] = []
-        self._programs: dict[int, tuple[Any, Any]] = {}  # with the equation, whose id stays its own
+        self._programs: dict[Any, tuple[Any, Any]] = {}  # with the equation, whose id stays its own
 
     def leaf(self, value: Array) -> Node:
         """Returns a node for an array to differentiate by."""
@@ -104,13 +106,16 @@ class Tape(objects.ObjectInterpreter):
     def equation(self, eqn, inputs):
         plain = [plain_value(value) for value in inputs]
         if not any(isinstance(value, Node) for value in inputs):
-            return super().equation(eqn, plain)
+            return self.value(eqn, plain)
         name = eqn.primitive.name
         special = loops.LOOPS.get(name) or structures.STRUCTURES.get(name)
         if special is not None:
             return special(self, eqn, inputs)
         if custom.is_solve(eqn) and self.honours:
             return custom.solve(self, eqn, inputs)
+        composed = self._composed(eqn)
+        if composed is not None:
+            return self.inside(eqn, composed, inputs)
         pull = structures.PULLS.get(name) or pulls.find(name)
         if pull is not None:
             outputs = super().equation(eqn, plain)
@@ -126,7 +131,22 @@ class Tape(objects.ObjectInterpreter):
 
     def value(self, eqn: JaxprEqn, plain: Sequence[Any]) -> Sequence[Any]:
         """Returns the outputs of an equation of arrays."""
-        return super().equation(eqn, list(plain))
+        body = self._composed(eqn)
+        return super().equation(eqn, list(plain)) if body is None else self.run(body, plain)
+
+    def _composed(self, eqn):
+        """Returns the body of a primitive that JAX defines by a function of others, or None."""
+        if eqn.primitive.name in ("composite", "custom_vmap_call", "eval_jaxpr"):
+            return walk.close(next(eqn.params[key] for key in _BODIES if key in eqn.params))
+        primitive = eqn.params.get("_prim")
+        if not hasattr(primitive, "expand"):
+            return None
+
+        def traced(eqn):
+            shapes = [variable.aval for variable in eqn.invars]
+            return jax.make_jaxpr(primitive.expand)(*jax.tree.unflatten(primitive.in_tree, shapes))
+
+        return self.program(eqn, traced)
 
     def operation(self, eqn, inputs, plain, outputs) -> Operation:
         """Returns an equation with its values."""
@@ -157,9 +177,10 @@ class Tape(objects.ObjectInterpreter):
 
     def program(self, eqn: JaxprEqn, build: Callable[[JaxprEqn], Any]) -> Any:
         """Returns what `build` makes of an equation, once."""
-        if id(eqn) not in self._programs:
-            self._programs[id(eqn)] = (eqn, build(eqn))
-        return self._programs[id(eqn)][1]
+        key = id(eqn), build.__qualname__
+        if key not in self._programs:
+            self._programs[key] = (eqn, build(eqn))
+        return self._programs[key][1]
 
     def gradients(self, output: Any, leaves: Sequence[Node]) -> list[Array]:
         """Returns the gradients of a scalar output by each leaf; 0 is a zero by structure."""
