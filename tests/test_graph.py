@@ -423,6 +423,52 @@ def test_loops_without_a_reverse_rule_are_refused_by_name():
     assert float(graph["x"].gradient) == 192.0 / 1.0
 
 
+def test_solutions_of_linear_systems_are_differentiated_with_their_factors():
+    a, b = normal(3, 3) + 4 * jnp.eye(3), normal(3)
+    graph = dc.computational_graph(lambda a, b: jnp.sum(jnp.linalg.solve(a, b)))(a, b)
+    solution = np.linalg.solve(a, b)
+    back = np.linalg.solve(np.asarray(a).T, np.ones(3))
+    # A few roundings times the condition of a matrix near 4.
+    np.testing.assert_allclose(graph["b"].gradient, back, rtol=64 * EPS, atol=64 * EPS)
+    closed = -np.outer(back, solution)
+    np.testing.assert_allclose(graph["a"].gradient, closed, rtol=0, atol=64 * EPS)
+    assert graph.multiplications().shared > 0
+    assert graph.table()
+
+
+def test_constants_that_a_custom_function_closes_over_are_left_alone():
+    scale = jnp.asarray([1.0, 2.0, 3.0])
+
+    @jax.custom_vjp
+    def scaled(x):
+        return x * scale
+
+    scaled.defvjp(lambda x: (x * scale, None), lambda _, u: (u * scale,))
+    graph = dc.computational_graph(lambda x: jnp.sum(scaled(x)))(normal(3))
+    np.testing.assert_array_equal(graph["x"].gradient, scale)
+
+
+def test_what_only_prints_or_returns_nothing_is_no_node(capfd):
+    def fun(x):
+        jax.debug.print("x is {}", x)
+        return x * x
+
+    graph = dc.computational_graph(fun)(3.0)
+    assert [node.operation for node in graph.nodes] == ["argument", "mul"]
+    graph = dc.computational_graph(lambda x: None)(3.0)
+    assert [node.name for node in graph.nodes] == ["x"]
+    assert "nothing has a gradient" in graph.table()
+
+
+def test_a_scan_backwards_from_a_number_is_opened():
+    def fun(x):
+        return jax.lax.scan(lambda c, z: (c * z + 1, None), 1.0, x, reverse=True)[0]
+
+    x = normal(3)
+    graph = dc.computational_graph(fun, depth=9)(x)
+    np.testing.assert_allclose(graph["x"].gradient, jax.grad(fun)(x), rtol=16 * EPS)
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match=r"needs an argument that is an array or a float.*5\.0"):
         dc.computational_graph(lecture)(5, 1, 2, 2)
@@ -471,27 +517,28 @@ def test_graph_of_a_perceptron_on_a_batch_is_quick():
     x = jnp.asarray(data.x_train[:64])
     y = jax.nn.one_hot(data.y_train[:64], 10, dtype=x.dtype)
     params = jax.tree.map(lambda leaf: leaf.astype(x.dtype), params)
-    began = time.perf_counter()
+    # Time of the processor, because the suite shares its cores: 0.5 s, where 2 are allowed.
+    began = time.process_time()
     graph_of = dc.computational_graph(loss)
     nodes = graph_of(params, x, y).nodes
     assert len(nodes) > 20
-    # 0.3 s on an idle core; the suite shares its cores.
-    assert time.perf_counter() - began < 2 * 5
+    assert time.process_time() - began < 2
 
     gradient = jax.jit(jax.grad(loss))
     ratio = _fastest(lambda: graph_of(params, x, y)._numbers) / _fastest(
         lambda: gradient(params, x, y)
     )
-    assert ratio < 3 * 2
+    # A half more than is allowed, for the noise of a loaded machine.
+    assert ratio < 3 * 1.5
 
 
-def _fastest(run, repeats=30):
+def _fastest(run, repeats=50):
     jax.block_until_ready(run())
     seconds = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = time.process_time()
         jax.block_until_ready(run())
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return min(seconds)
 
 

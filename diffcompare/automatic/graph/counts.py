@@ -8,8 +8,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from diffcompare._jaxpr import movement, walk
-from diffcompare.automatic.graph import symbols
-from diffcompare.automatic.graph.record import Known, Plan
+from diffcompare.automatic.graph import local, symbols
+from diffcompare.automatic.graph.plan import Known, Plan
 
 _BY_ENTRY = frozenset(
     {"div", "integer_pow", "mul", "pow", "rem", "select_n", "square"}
@@ -92,11 +92,18 @@ def _cost(plan: Plan, number: int) -> int:
         for slot, atom in zip(step.inputs, eqn.invars, strict=True)
     ]  # fmt: skip
 
-    def pullback(*operands):
-        def of_operand(x):
-            return step.apply(*operands[: use.position], x, *operands[use.position + 1 :])
+    places = local.varied(eqn, operands, use.position)
+    if places[0] != use.position and len(places) > 1:
+        return 0  # the first operand counts for all of them
 
-        return jax.vjp(of_operand, operands[use.position])
+    def pullback(*operands):
+        def of_operands(*varied):
+            full = list(operands)
+            for place, x in zip(places, varied, strict=True):
+                full[place] = x
+            return step.apply(*full)
+
+        return jax.vjp(of_operands, *(operands[place] for place in places))
 
     cotangents, pull = jax.eval_shape(pullback, *operands)
     return multiplications(jax.make_jaxpr(lambda pull, u: pull(u))(pull, cotangents))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
-from diffcompare.automatic.graph.record import RULES, Known, Plan, Ref, Step, is_inexact
+from diffcompare.automatic.graph.plan import RULES, Known, Plan, Ref, Step, is_inexact
 
 
 class ReverseRuleError(NotImplementedError):
@@ -110,6 +110,9 @@ def paths(plan: Plan) -> tuple[list[bool], list[bool]]:
             # A function with a rule of its own may hold what has none.
             if is_needed and not _within_rule(plan, node.box):
                 raise ReverseRuleError(node.operation)
+    for use in plan.uses:
+        if use.target < 0 and use.kind == "no rule" and depends[use.source]:
+            raise ReverseRuleError("what a function with a rule of its own closes over")
     return depends, reaches
 
 

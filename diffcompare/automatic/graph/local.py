@@ -5,12 +5,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import JaxprEqn
 
 from diffcompare.automatic.graph import symbols
-from diffcompare.automatic.graph.record import Known, Plan, Use
+from diffcompare.automatic.graph.plan import Known, Plan, Use
 
 # Entries. A Jacobian that has more of them is not formed.
 LARGEST = 4096
+# JAX differentiates these by all operands or fails: a matrix comes with its factors.
+_TOGETHER = frozenset({"custom_linear_solve"})
 
 LocalKind: TypeAlias = Literal["scalar", "diagonal", "jacobian", "map", "cut"]
 
@@ -83,13 +86,30 @@ def _derivative(plan: Plan, number: int, values: dict[int, Any], kind: LocalKind
         return jnp.ones(node.aval.shape, node.aval.dtype)
     output = step.outputs.index(node.slot)
 
-    def of_operand(x):
-        return step.apply(*[*operands[: use.position], x, *operands[use.position + 1 :]])[output]
-
     # By the reverse rule: it is the one that the gradients are made of.
-    value, pullback = jax.vjp(of_operand, operands[use.position])
+    places = varied(node.eqn, operands, use.position)
+
+    def of_operands(*varied):
+        full = list(operands)
+        for place, x in zip(places, varied, strict=True):
+            full[place] = x
+        return step.apply(*full)[output]
+
+    value, pullback = jax.vjp(of_operands, *(operands[place] for place in places))
+    own = places.index(use.position)
     if kind != "jacobian":
-        return pullback(jnp.ones_like(value))[0]
+        return pullback(jnp.ones_like(value))[own]
     rows = jnp.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
-    (jacobian,) = jax.vmap(pullback)(rows)
+    jacobian = jax.vmap(pullback)(rows)[own]
     return jacobian.reshape(*value.shape, *operands[use.position].shape)
+
+
+def varied(eqn: JaxprEqn | None, operands: list[Any], position: int) -> list[int]:
+    """Returns the operands by which an operation is differentiated to have one of them."""
+    if eqn is None or eqn.primitive.name not in _TOGETHER:
+        return [position]
+    return [
+        place
+        for place, operand in enumerate(operands)
+        if jnp.issubdtype(operand.dtype, jnp.inexact)
+    ]

@@ -11,7 +11,7 @@ import jax
 from diffcompare.automatic.graph import counts, evaluation, exports, local, scene, svg, text
 from diffcompare.automatic.graph.counts import Multiplications
 from diffcompare.automatic.graph.local import Local
-from diffcompare.automatic.graph.record import NodeKind, Plan, Ref, WireKind
+from diffcompare.automatic.graph.plan import NodeKind, Plan, Ref, WireKind
 from diffcompare.automatic.graph.residuals import Residual
 
 
@@ -360,7 +360,11 @@ class Graph:
         plan = self._compiled.plan
         upstream: list[list[Any]] = [[] for _ in plan.nodes]
         for number, use in enumerate(plan.uses):
-            if use.is_counted and use.kind == "differentiable" and plan.nodes[use.source].aval:
+            if (
+                use.is_counted
+                and use.kind == "differentiable"
+                and plan.nodes[use.source].aval is not None
+            ):
                 upstream[use.source].append(self._passed(number))
         for output, seed in self.seeds.items():
             upstream[self.outputs[output]].append(seed)

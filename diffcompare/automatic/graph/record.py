@@ -4,9 +4,8 @@ The walk over the jaxpr is made once, for the structure alone. What it records i
 line of steps, which `evaluation` runs on numbers.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,89 +15,22 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from diffcompare._jaxpr import lifted, walk
 from diffcompare.automatic.graph import symbols
-
-NodeKind: TypeAlias = Literal["argument", "constant", "operation", "tuple"]
-WireKind: TypeAlias = Literal["differentiable", "integer", "stopped", "no rule"]
-
-RULES = ("custom_jvp_call", "custom_vjp_call")
-# Operations that JAX cannot differentiate backwards.
-_WITHOUT_RULE = frozenset({"io_callback", "pure_callback", "while"})
-
-
-class Known(NamedTuple):
-    """A number that is written in the program; it is part of the operation that uses it."""
-
-    value: Any
-
-
-class Ref(NamedTuple):
-    """A value while the function is recorded."""
-
-    slot: int  # which value of the straight line
-    node: int  # which node it belongs to
-
-
-class Step(NamedTuple):
-    """One step of the straight line."""
-
-    apply: Callable[..., Sequence[Any]]  # of the arrays of its inputs; returns its outputs
-    inputs: tuple[int | Known, ...]  # slots
-    outputs: tuple[int, ...]  # slots
-    uses: tuple[int | None, ...]  # the use that each input is
-
-
-class Use(NamedTuple):
-    """A value that an operation takes."""
-
-    source: int  # a node
-    target: int  # a node; -1 for the custom rule of an opened box
-    position: int
-    kind: WireKind
-    is_counted: bool  # whether the gradient of the source is a sum over this and its likes
-
-
-class Box(NamedTuple):
-    """A function that was opened."""
-
-    name: str
-    kind: str  # the primitive that called it
-    parent: int | None
-
-
-@dataclasses.dataclass
-class NodeRecord:
-    """What is known of a node before there are numbers."""
-
-    kind: NodeKind
-    operation: str
-    name: str
-    symbol: str
-    aval: Any  # None for a tuple
-    box: int | None
-    slot: int
-    is_named: bool = False
-    step: int | None = None
-    eqn: JaxprEqn | None = None
-    uses: list[int] = dataclasses.field(default_factory=list)
-
-
-class Plan(NamedTuple):
-    """A recorded function."""
-
-    nodes: list[NodeRecord]
-    uses: list[Use]
-    steps: list[Step]
-    boxes: list[Box]
-    entries: list[int]  # the nodes of the arguments, then of the constants
-    constants: list[Any]
-    outputs: list[Ref | Known]
-    conditions: list[int]  # the slots of the indices that chose the branches which were opened
-    unresolved: int | None  # the slot of the first index that is not known yet
-
-
-def is_inexact(aval: Any) -> bool:
-    """Returns whether a value of this kind can have a derivative; False for None, a tuple."""
-    return aval is not None and jnp.issubdtype(aval.dtype, jnp.inexact)
+from diffcompare.automatic.graph.plan import (
+    RULES,
+    Box,
+    Known,
+    NodeKind,
+    NodeRecord,
+    Plan,
+    Ref,
+    Step,
+    Use,
+    WireKind,
+    closed_over,
+    is_dropped,
+    is_nothing,
+    wire_kind,
+)
 
 
 def record(
@@ -168,7 +100,9 @@ class Recorder(walk.Interpreter[Ref | Known]):
 
     def equation(self, eqn: JaxprEqn, inputs: list[Ref | Known]) -> Sequence[Ref | Known]:
         name = eqn.primitive.name
-        if _is_nothing(eqn):
+        if not eqn.outvars:  # it prints, or checks something
+            return ()
+        if is_nothing(eqn):
             return inputs
         if name == "name" and isinstance(inputs[0], Ref):
             node = self.nodes[inputs[0].node]
@@ -222,9 +156,12 @@ class Recorder(walk.Interpreter[Ref | Known]):
         self.nodes.append(node)
         target = len(self.nodes) - 1
         uses = [
-            self._use(value, target, position, _wire_kind(self._aval(value), avals, operation))
+            self._use(
+                value, target, position,
+                wire_kind(self._aval(value), avals, operation, position < closed_over(eqn)),
+            )
             for position, value in enumerate(inputs)
-        ]
+        ]  # fmt: skip
         node.uses = [use for use in uses if use is not None]
         outputs = tuple(self._slot() for _ in avals)
         self.steps.append(Step(apply, _operands(inputs), outputs, tuple(uses)))
@@ -239,7 +176,7 @@ class Recorder(walk.Interpreter[Ref | Known]):
 
     def _operation(self, eqn: JaxprEqn, inputs: Sequence[Ref | Known]) -> list[Ref]:
         numbers = [value.value if isinstance(value, Known) else None for value in inputs]
-        avals = [None if _is_dropped(variable) else variable.aval for variable in eqn.outvars]
+        avals = [None if is_dropped(variable) else variable.aval for variable in eqn.outvars]
         return self.add(
             lambda *operands: lifted.bind(eqn, operands), inputs, avals, eqn.primitive.name,
             symbols.operation_name(eqn), symbols.symbol(eqn, numbers), eqn,
@@ -253,7 +190,7 @@ class Recorder(walk.Interpreter[Ref | Known]):
         )  # fmt: skip
         self.nodes.append(node)
         target = len(self.nodes) - 1
-        use = self._use(whole, target, 0, _wire_kind(aval, [aval], "part"))
+        use = self._use(whole, target, 0, wire_kind(aval, [aval], "part"))
         assert use is not None
         node.uses = [use]
         self.steps.append(Step(lambda x: [x], (whole.slot,), (slot,), (use,)))
@@ -277,9 +214,12 @@ class Recorder(walk.Interpreter[Ref | Known]):
         """
         avals = [variable.aval for variable in eqn.outvars]
         uses = tuple(
-            self._use(value, -1, position, _wire_kind(self._aval(value), avals, ""))
+            self._use(
+                value, -1, position,
+                wire_kind(self._aval(value), avals, "", position < closed_over(eqn)),
+            )
             for position, value in enumerate(inputs)
-        )
+        )  # fmt: skip
         by_rule = tuple(self._slot() for _ in avals)
         self.steps.append(
             Step(lambda *operands: lifted.bind(eqn, operands), _operands(inputs), by_rule, uses)
@@ -384,23 +324,3 @@ _graft.defvjp(lambda value, shadow: (value, None), lambda _, cotangent: (cotange
 
 def _operands(inputs: Sequence[Ref | Known]) -> tuple[int | Known, ...]:
     return tuple(value.slot if isinstance(value, Ref) else value for value in inputs)
-
-
-def _is_dropped(variable: Any) -> bool:
-    return type(variable).__name__ == "DropVar"
-
-
-def _is_nothing(eqn: JaxprEqn) -> bool:
-    """Returns whether an equation leaves its operand as it is."""
-    if eqn.primitive.name in ("copy", "copy_p"):
-        return True
-    same = eqn.invars and eqn.invars[0].aval.dtype == eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
-    return eqn.primitive.name == "convert_element_type" and bool(same)
-
-
-def _wire_kind(source: Any, targets: Sequence[Any], operation: str) -> WireKind:
-    if operation == "stop_gradient":
-        return "stopped"
-    if not any(map(is_inexact, targets)) or (source is not None and not is_inexact(source)):
-        return "integer"
-    return "no rule" if operation in _WITHOUT_RULE else "differentiable"

@@ -11,7 +11,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, jaxpr_as_fun
 
 from diffcompare._jaxpr import walk
 from diffcompare.automatic.graph import evaluation, symbols
-from diffcompare.automatic.graph.record import Plan, is_inexact
+from diffcompare.automatic.graph.plan import Plan, is_inexact
 
 _DEEPEST = 3  # levels of operations that an expression shows
 # They leave the number as it is.

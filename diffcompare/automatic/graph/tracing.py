@@ -13,7 +13,8 @@ from jax.extend.core import ClosedJaxpr
 from diffcompare import _arguments, _tree
 from diffcompare.automatic.graph import evaluation, residuals
 from diffcompare.automatic.graph.model import Compiled, Graph, compiled
-from diffcompare.automatic.graph.record import Plan, Ref, is_inexact, record
+from diffcompare.automatic.graph.plan import Plan, Ref, is_inexact
+from diffcompare.automatic.graph.record import record
 from diffcompare.numerical.host import BlackBox
 
 PyTree = Any
