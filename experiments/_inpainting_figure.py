@@ -105,8 +105,13 @@ def _draw_scores(place: Axes, result: Result) -> None:
 
 
 def _caption(task: Task) -> str:
-    best = METHODS[int(task.psnr.mean(axis=1).argmax())]
-    return f"{task.name}\n{task.train:,} to train on\n{best} wins"
+    means = task.psnr.mean(axis=1)
+    second, best = np.argsort(means)[-2:]
+    lead = task.psnr[best] - task.psnr[second]
+    # With a single seed there is no spread to compare the lead with.
+    is_clear = len(lead) == 1 or lead.mean() > lead.std(ddof=1)
+    verdict = f"{METHODS[best]} wins" if is_clear else f"{METHODS[best]}, {METHODS[second]}: even"
+    return f"{task.name}\n{task.train:,} to train on\n{verdict}"
 
 
 def _draw_graph(place: Axes, graph: LossGraph) -> None:
