@@ -20,6 +20,7 @@ References:
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -44,7 +45,6 @@ CLAIM = (
 SIZES = (64, 100, 10)
 MOMENTUM = 0.9
 FACTOR = 3.0  # of the weights of a network that computes the same function
-POWER_STEPS = 300  # at most
 TOLERANCE = 1e-4  # of the eigenvalue, from one step to the next
 # The two networks whose surroundings are drawn, and the one whose path is: numbers of VARIANTS.
 DRAWN = (0, 1)
@@ -81,14 +81,17 @@ class Config:
     """Random directions through each network, for the slices in one dimension."""
     points: int = 31
     """Points of a slice, and of each side of one in two dimensions."""
+    power_steps: int = 300
+    """Products with the Hessian for an eigenvalue, at most."""
     shorter: int = 1
     """What the numbers of epochs are divided by."""
 
     def __post_init__(self):
-        if min(self.seeds, self.directions, self.shorter) < 1 or self.first_seed < 0:
+        counts = (self.seeds, self.directions, self.power_steps, self.shorter)
+        if min(counts) < 1 or self.first_seed < 0:
             raise ValueError(
-                "seeds, directions and shorter must be positive and first_seed not negative, but "
-                f"they are {self.seeds}, {self.directions}, {self.shorter} and {self.first_seed}."
+                "seeds, directions, power_steps and shorter must be positive and first_seed not "
+                f"negative, but they are {counts} and {self.first_seed}."
             )
         if self.points < 3 or self.points % 2 == 0:
             raise ValueError(
@@ -99,7 +102,7 @@ class Config:
     @classmethod
     def quick(cls) -> "Config":
         """Returns the smallest sensible config."""
-        return cls(seeds=1, directions=2, points=7, shorter=20)
+        return cls(seeds=1, directions=2, points=7, power_steps=10, shorter=20)
 
 
 class Trained(NamedTuple):
@@ -229,10 +232,13 @@ def same_function(params: Params, factor: float) -> Params:
     return jax.tree.map(lambda w: factor * w, first), learn.Layer(weight / factor, bias)
 
 
-def largest_eigenvalue(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+def largest_eigenvalue(
+    params: Params, x: jax.Array, y: jax.Array, key: jax.Array, steps: int = 300
+) -> jax.Array:
     """Returns the eigenvalue of the Hessian of the loss that is largest in magnitude.
 
-    Power iteration: a vector is multiplied by the Hessian until the Rayleigh quotient stays.
+    Power iteration: a vector is multiplied by the Hessian, at most `steps` times, until the
+    Rayleigh quotient stays.
     """
     flat, unravel = ravel_pytree(params)
     slope = dc.grad(lambda flat: _loss(unravel(flat), x, y))
@@ -245,7 +251,7 @@ def largest_eigenvalue(params: Params, x: jax.Array, y: jax.Array, key: jax.Arra
 
     def goes_on(state):
         count, _, value, before = state
-        return (count < POWER_STEPS) & (jnp.abs(value - before) > TOLERANCE * jnp.abs(value))
+        return (count < steps) & (jnp.abs(value - before) > TOLERANCE * jnp.abs(value))
 
     start = jax.random.normal(key, flat.shape, flat.dtype)
     unknown = jnp.asarray(0, flat.dtype), jnp.asarray(jnp.inf, flat.dtype)
@@ -306,7 +312,8 @@ def _fits(variant: Variant, config: Config) -> list[_Fitted]:
 
 def _trained(variant: Variant, fits: list[_Fitted], config: Config, offsets: np.ndarray) -> Trained:
     keys = jax.random.split(jax.random.key(config.first_seed), config.directions)
-    probes = [_probe(fit.params, fit.data[:4], keys, jnp.asarray(offsets)) for fit in fits]
+    probe_of = functools.partial(_probe, power_steps=config.power_steps)
+    probes = [probe_of(fit.params, fit.data[:4], keys, jnp.asarray(offsets)) for fit in fits]
     found = {name: np.stack([probe[name] for probe in probes]) for name in probes[0]}
     return Trained(
         name=variant.name,
@@ -316,8 +323,10 @@ def _trained(variant: Variant, fits: list[_Fitted], config: Config, offsets: np.
     )
 
 
-@jax.jit
-def _probe(params: Params, arrays, keys: jax.Array, offsets: jax.Array) -> dict[str, jax.Array]:
+@functools.partial(jax.jit, static_argnames="power_steps")
+def _probe(
+    params: Params, arrays, keys: jax.Array, offsets: jax.Array, *, power_steps: int
+) -> dict[str, jax.Array]:
     x, y, x_test, y_test = arrays
 
     def slice_along(key):
@@ -330,8 +339,8 @@ def _probe(params: Params, arrays, keys: jax.Array, offsets: jax.Array) -> dict[
         "accuracy": learn.accuracy(params, x_test, y_test),
         "norm": optax.tree.norm(params),
         "slices": jax.lax.map(slice_along, keys),
-        "curvature": largest_eigenvalue(params, x, y, keys[0]),
-        "curvature_of_same": largest_eigenvalue(same, x, y, keys[0]),
+        "curvature": largest_eigenvalue(params, x, y, keys[0], power_steps),
+        "curvature_of_same": largest_eigenvalue(same, x, y, keys[0], power_steps),
     }
 
 

@@ -124,8 +124,8 @@ def test_the_summary_has_a_row_for_every_way_to_train(result):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"seeds": 0}, "must be positive.*they are 0, 10, 1 and 5"),
-        ({"first_seed": -1}, "not negative.*they are 5, 10, 1 and -1"),
+        ({"seeds": 0}, r"must be positive.*they are \(0, 10, 300, 1\) and 5"),
+        ({"first_seed": -1}, r"not negative.*they are \(5, 10, 300, 1\) and -1"),
         ({"points": 10}, "points must be odd.*it is 10"),
         ({"points": 1}, "at least 3.*it is 1"),
     ],
