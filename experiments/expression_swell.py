@@ -6,7 +6,7 @@ Lecture row 27: symbolic differentiation, by chain and product rule, is accurate
 import dataclasses
 import itertools
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -188,7 +188,8 @@ def _measured(size: int, fun, args, budget: dc.Budget) -> Size:
     else:
         seconds = time.perf_counter() - started
         entries = [e for leaf in jax.tree.leaves(formula.expression) for e in np.ravel(leaf)]
-        function = int(sympy.count_ops(formula.derived.value))
+        route: Any = formula.derived
+        function = int(sympy.count_ops(route.value))
         naive = int(sum(sympy.count_ops(entry) for entry in entries))
         shared = formula.operations
         derived.append(formula)

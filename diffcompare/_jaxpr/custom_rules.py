@@ -6,6 +6,7 @@ primitives that every interpreter knows. Nothing private of JAX is read.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +117,7 @@ def single(eqn: JaxprEqn) -> ClosedJaxpr:
     """Returns a function that consists of one equation."""
     # Fresh variables for the inputs, some of which may be literals, or the same twice.
     fresh = jax.make_jaxpr(lambda *arrays: arrays)(*[_shape(v) for v in eqn.invars])
-    variables = list(fresh.jaxpr.invars)
+    variables: list[Any] = list(fresh.jaxpr.invars)
     alone = fresh.jaxpr.replace(
         eqns=[eqn.replace(invars=variables)], outvars=list(eqn.outvars), effects=eqn.effects
     )
