@@ -324,11 +324,19 @@ def loss_of(activation, loss, x, y):
     return lambda params: loss(scores_of(with_rank(params), x, activation), y)
 
 
-@pytest.mark.parametrize("sizes", [(6, 8, 4), (6, 9, 7, 4)], ids=["2 layers", "3 layers"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_gradient_of_a_network_is_that_of_jax(sizes, activation, loss):
-    params, x, y = network(sizes, batch=5)
+# Three layers do all that two do; of two, every activation and every loss comes once.
+NETWORKS = [
+    (layers, activation, loss)
+    for layers in (2, 3)
+    for activation in ACTIVATIONS
+    for loss in LOSSES
+    if layers == 3 or activation == "tanh" or loss == "half squared error"
+]
+
+
+@pytest.mark.parametrize(("layers", "activation", "loss"), NETWORKS)
+def test_the_gradient_of_a_network_is_that_of_jax(layers, activation, loss):
+    params, x, y = network((6, 9, 7, 4) if layers == 3 else (6, 8, 4), batch=5)
     fun = loss_of(ACTIVATIONS[activation], LOSSES[loss], x, y)
     found, truth = jax.jit(lambda p: (grad(fun)(p), jax.grad(fun)(p)))(params)
     # Asked for; a few roundings of each operation, relative to the norm, are far below.
