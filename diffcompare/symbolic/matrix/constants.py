@@ -28,6 +28,9 @@ def folded(eqn: JaxprEqn, inputs: Sequence[Value], arrays: Sequence[Any]) -> lis
         return None
     if eqn.primitive.name in ("scan", "while", "cond"):
         return None
+    variables: list[Any] = [*eqn.invars, *eqn.outvars]
+    if any(jnp.issubdtype(v.aval.dtype, jax.dtypes.extended) for v in variables):
+        return None  # random keys, which are no arrays of numbers
     known = [
         _known(value, atom.aval.dtype, arrays)  # type: ignore[attr-defined]
         for value, atom in zip(inputs, eqn.invars, strict=True)

@@ -103,6 +103,8 @@ def reduced(graph: Algebra, value: Value, axes: Sequence[int], op: str) -> Value
     repeats = math.prod(value.shape[place] for place in axes if value.axes[place] is None)
     node = value.node
     if drop:
+        if node.rank > max(2, len(drop)):
+            raise Unfit(f"it reduces an array of {node.rank} axes along {len(drop)} of them")
         axis = None if len(drop) == node.rank else drop[0]
         node = graph.sum(node, axis) if op == "sum" else graph.extreme(op, node, axis)
     if op == "sum":
