@@ -229,6 +229,7 @@ def vjp(
         return fun(*x)
 
     def on_host(box):
+        assert isinstance(method, ColumnMethod)
         given = _arguments.to_numpy(tuple(primals))
         columns = functools.cache(lambda: host_columns(method, box, of_all, given))
         pull = lambda weights: host_pullback(columns(), given, weights)
