@@ -243,9 +243,9 @@ class Steps(tuple[Step, ...]):
         return f"$\\displaystyle {self.latex()}$"
 
 
-# A function of scalars with more operations than this is evaluated one by one: XLA takes about
-# as long for so many as evaluating them a hundred times takes.
-COMPILED = 2000
+# A formula with more operations is evaluated one operation after the other: XLA takes some 8 ms to
+# compile each, as long as evaluating it 50 times. Programs work on whole arrays, and are compiled.
+COMPILED = 200
 
 
 def _check(route, convention, rules, budget):
