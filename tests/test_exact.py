@@ -254,6 +254,20 @@ def test_digits_that_cannot_be_had_are_refused(arithmetic, monkeypatch):
         dc.exact_grad(lambda x: jax.lax.fori_loop(0, 500, lambda _, x: 4 * x * (1 - x), x))(0.3)
 
 
+def test_eigenvalues_have_the_digits_that_their_refinement_gives():
+    matrix = jnp.array([[2.0, 0.5], [0.5, 1.0]])
+    smallest = lambda a: jnp.linalg.eigvalsh(a)[0]
+    exact = dc.exact_grad(smallest)(matrix)
+    with mpmath.workdps(80):
+        truth = (3 - mpmath.sqrt(2)) / 2
+        assert relative(exact.value, truth) < mpmath.mpf(10) ** -50
+        # The corner of the projection on the eigenvector.
+        assert relative(exact.grad[0, 0], (1 - 1 / mpmath.sqrt(2)) / 2) < mpmath.mpf(10) ** -50
+    assert exact.arithmetic == "mpmath"  # steps have no enclosure
+    with pytest.raises(dc.PrecisionError, match="singular values to 200 digits, but 300"):
+        dc.exact_grad(smallest, digits=300)(matrix)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_numbers_are_the_binary_fractions_of_the_dtype(dtype):
     x = jnp.asarray(0.1, dtype)

@@ -200,9 +200,10 @@ def test_special_values_of_two_operands_are_those_of_floating_point(name):
     fun, _, pairs = BINARY[name]
     algebra = MpmathAlgebra(100)
     some = (inf, -inf, nan, 0.0, 1.0, -1.0, 3.0, -2.0, 0.5)
-    # Of order 0, igamma is a limit to some versions of JAX and NaN to others.
-    first = [a for a in some if a != 0 or not name.startswith("igamma")]
-    arguments = [*((a, b) for a in first for b in some), *pairs]
+    arguments = [*((a, b) for a in some for b in some), *pairs]
+    if name.startswith("igamma"):
+        # Of order 0 and inf it is a limit to some versions of JAX, and NaN to others.
+        arguments = [(a, b) for a, b in arguments if a not in (0, inf)]
     truth = np.asarray(jax.jit(jax.vmap(fun))(*map(jnp.array, zip(*arguments, strict=True))))
     for (a, b), expected in zip(arguments, truth, strict=True):
         found = float(walked(algebra, fun, a, b))

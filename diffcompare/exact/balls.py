@@ -161,6 +161,8 @@ def _enclosed(flint: Any, problem: precision.Problem, digits: int) -> precision.
                 balls = [flint.arb(0) if type(e) is int else e for e in swept.entries]
                 accuracy = [_accuracy(ball, bits) for ball in balls]
                 radii = [_radius(ball) for ball in balls]
+            if swept.notes.is_refined:
+                raise UnenclosedError("a number of steps")
             if not all(ball.is_finite() for ball in balls):
                 raise UndecidedError("not finite")
         except UndecidedError:

@@ -18,6 +18,7 @@ Array = np.ndarray
 
 GUARD = 64  # bits beyond the digits, which most programs need no more of
 LIMIT = 2**15  # bits; a longer computation is given up
+REFINED = 200  # digits of eigenvalues, which a number of steps doubles to about 500
 DEEP = 2**11  # bits in which a number has to vanish before it is called zero
 
 
@@ -90,6 +91,11 @@ def solve(problem: Problem, digits: int) -> Solution:
     """
     bits = bits_for(digits)
     coarse, wider = sweep(problem, MpmathAlgebra(bits)), 2 * bits
+    if coarse.notes.is_refined and digits > REFINED:
+        raise PrecisionError(
+            f"exact_grad knows eigenvalues and singular values to {REFINED} digits, but {digits} "
+            "were asked for. Ask for fewer."
+        )
     while wider <= 2 * LIMIT:
         fine = sweep(problem, MpmathAlgebra(wider))
         zeros = vanishing(coarse.entries, fine.entries, bits)

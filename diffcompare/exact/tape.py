@@ -30,6 +30,7 @@ from diffcompare.exact.weights import (
 from diffcompare.symbolic.convention import Convention
 
 _BODIES = ("call", "call_jaxpr", "jaxpr")
+_REFINED = ("eig", "eigh", "schur", "svd")
 _HERE = str(pathlib.Path(__file__).parent)
 
 
@@ -97,6 +98,7 @@ class Tape(objects.ObjectInterpreter):
             self._callers.pop()
 
     def _expanded(self, eqn, simpler, inputs):
+        self.notes.is_refined |= eqn.primitive.name in _REFINED
         outer, self._fixed_place = self._fixed_place, self._place(eqn)
         try:
             return super()._expanded(eqn, simpler, inputs)

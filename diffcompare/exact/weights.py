@@ -51,6 +51,7 @@ class Notes:
 
     kinks: dict[tuple[str, str, str], int] = dataclasses.field(default_factory=dict)
     has_custom_nan: bool = False  # a user's rule said NaN
+    is_refined: bool = False  # eigenvalues were found by a number of steps, not to any precision
 
     def kink(self, operation: Operation, entries: int, convention: str) -> None:
         if entries:
