@@ -64,7 +64,7 @@ def exact_grad(
         >>> import diffcompare as dc
         >>> exact = dc.exact_grad(jax.numpy.tanh)(20.0)
         >>> print(mpmath.nstr(exact.grad.item(), 25))
-        1.699341735126661471634953e-17
+        1.699341702116635548381811e-17
 
     References:
         Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arithmetic", 2017.
