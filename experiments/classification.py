@@ -23,7 +23,7 @@ import optax
 from matplotlib.figure import Figure
 
 from diffcompare import learn
-from experiments import _classification_figure, _devices, templates
+from experiments import _classification_figure, _devices, _image_options, templates
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -80,16 +80,7 @@ class Config:
     """How often to visit the training images; those of the recipe unless given."""
 
     def __post_init__(self):
-        if self.seeds < 1 or self.first_seed < 0 or (self.epochs is not None and self.epochs < 1):
-            raise ValueError(
-                f"seeds and epochs must be positive and first_seed not negative, but they are "
-                f"{self.seeds}, {self.epochs} and {self.first_seed}."
-            )
-        if self.data == "digits" and self.path is not None:
-            raise ValueError(
-                f"digits come with the package, but path is {str(self.path)!r}. Leave path out, "
-                "or set data to mnist."
-            )
+        _image_options.check(self)
 
     @classmethod
     def quick(cls) -> "Config":

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 import diffcompare as dc
 from diffcompare import learn
 from diffcompare.learn import inpainting
-from experiments import _devices, _inpainting_figure
+from experiments import _devices, _image_options, _inpainting_figure
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -89,16 +89,7 @@ class Config:
     """How often to visit the training images; those of the recipe unless given."""
 
     def __post_init__(self):
-        if self.seeds < 1 or self.first_seed < 0 or (self.epochs is not None and self.epochs < 1):
-            raise ValueError(
-                f"seeds and epochs must be positive and first_seed not negative, but they are "
-                f"{self.seeds}, {self.epochs} and {self.first_seed}."
-            )
-        if self.data == "digits" and self.path is not None:
-            raise ValueError(
-                f"digits come with the package, but path is {str(self.path)!r}. Leave path out, "
-                "or set data to mnist."
-            )
+        _image_options.check(self)
 
     @classmethod
     def quick(cls) -> "Config":
