@@ -532,7 +532,8 @@ def test_an_operation_on_arrays_has_the_derivatives_of_jax(name):
     np.testing.assert_allclose(slope, jnp.vdot(truth, direction), rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+# A formula for every entry of a factorization would fill books.
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name not in FACTORED])
 def test_one_expression_of_arrays_has_the_derivatives_of_jax(name):
     fun = ARRAYS[name]
     close(grad(fun, "expression")(matrix), jax.grad(fun)(matrix))
