@@ -1,19 +1,10 @@
 """What experiments on images have in common."""
 
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 
-class _Options(Protocol):
-    data: str
-    path: Path | None
-    seeds: int
-    first_seed: int
-    epochs: int | None
-
-
-def check(config: _Options) -> None:
-    """Checks the options that say which images are taken, and how often.
+def check(config: Any) -> None:
+    """Checks `data`, `path`, `seeds`, `first_seed` and `epochs` of a config.
 
     Raises:
         ValueError: A number is too small, or a path is given for data that need none.
