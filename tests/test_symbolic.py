@@ -71,13 +71,13 @@ UNARY = {
     "lgamma": (lax.lgamma, (-1.5, -0.3, 0.4, 3.2)),
     "digamma": (lax.digamma, (0.4, 1.3, 3.2)),
     "abs": (jnp.abs, LINE),
-    "bessel i0": (lax.bessel_i0e, LINE),
-    "bessel i1": (lax.bessel_i1e, LINE),
+    "bessel_i0e": (lax.bessel_i0e, LINE),
+    "bessel_i1e": (lax.bessel_i1e, LINE),
     "polygamma": (lambda x: lax.polygamma(jnp.full_like(x, 2.0), x), (0.4, 1.3, 3.2)),
     "zeta": (lambda x: jax.scipy.special.zeta(jnp.full_like(x, 2.5), x), (0.4, 1.3, 3.2)),
     "igamma": (lambda x: lax.igamma(jnp.full_like(x, 1.7), x), POSITIVE),
     "igammac": (lambda x: lax.igammac(jnp.full_like(x, 1.7), x), POSITIVE),
-    "betainc": (
+    "regularized_incomplete_beta": (
         lambda x: lax.betainc(jnp.full_like(x, 1.5), jnp.full_like(x, 2.5), x),
         (0.1, 0.5, 0.8),
     ),
@@ -148,7 +148,10 @@ def test_a_function_of_one_number_has_the_value_and_the_derivative_of_jax(name):
     x = jnp.asarray(points)
     value, pullback = Symbolic().vjp(fun, x)
     truth, truth_pullback = jax.vjp(fun, x)
-    assert value.tolist() == truth.tolist()
+    if name == "zeta":  # JAX compiles it with its derivative, and rounds otherwise
+        close(value, truth)
+    else:
+        assert value.tolist() == truth.tolist()
     close(pullback(jnp.ones_like(x)), truth_pullback(jnp.ones_like(x))[0])
     close(Symbolic().jvp(fun, x, jnp.ones_like(x))[1], truth_pullback(jnp.ones_like(x))[0])
 
@@ -227,7 +230,8 @@ def test_the_expression_of_an_operation_has_the_value_of_the_operation():
     rows = operations.elementwise(Convention.jax())
     for name, (fun, points) in UNARY.items():
         if name not in rows or name in ("integer_pow", "round", "clamp", "max", "min", "polynomial",
-                                        "logaddexp"):  # fmt: skip
+                                        "logaddexp", "polygamma", "zeta", "igamma", "igammac",
+                                        "regularized_incomplete_beta"):  # fmt: skip
             continue
         symbol = sympy.Dummy("x", real=True)
         values = {symbol: jnp.asarray(points)}
@@ -235,7 +239,16 @@ def test_the_expression_of_an_operation_has_the_value_of_the_operation():
 
 
 def test_every_elementwise_rule_has_a_row_in_these_tables():
-    assert set(operations.elementwise(Convention.jax())) <= {*UNARY, *BINARY}
+    tested = {*UNARY, *BINARY, "igamma_grad_a"}  # of which JAX has no derivative; see below
+    assert set(operations.elementwise(Convention.jax())) <= tested
+
+
+def test_the_slope_of_the_incomplete_gamma_function_by_its_parameter_has_a_slope():
+    # The order of two derivatives does not matter: that of the density by its parameter.
+    density = lambda a, x: jnp.exp(-x + (a - 1) * jnp.log(x) - lax.lgamma(a))
+    for x in POSITIVE:
+        found = grad(lambda x: lax.igamma_grad_a(jnp.asarray(1.7), x))(jnp.asarray(x))
+        close(found, jax.grad(density)(1.7, x))
 
 
 # The lecture's numbers.
