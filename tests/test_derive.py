@@ -458,3 +458,9 @@ def test_the_matrix_route_of_the_method_takes_scalars():
 def test_naming_a_derivation_loads_no_sympy():
     code = "import sys, diffcompare as dc; dc.derive; assert 'sympy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_definitions_say_what_the_functions_of_a_formula_mean():
+    derivation = dc.derive(jax.nn.sigmoid, 1.0)
+    assert str(derivation.definitions()) == "sigma'(z) = sigma(z) (1 - sigma(z))"
+    assert dc.derive(jnp.sin, 1.0, route="program").definitions() == ()

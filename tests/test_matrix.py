@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
 
+import diffcompare as dc
 from diffcompare._jaxpr import walk
 from diffcompare.symbolic.convention import Convention
 from diffcompare.symbolic.matrix import derive
@@ -364,3 +366,25 @@ def test_what_no_value_needs_is_not_refused():
     check(fun, random(3, 3))
     with pytest.raises(ValueError, match="scalar output"):
         derived(lambda A: A @ A, random(3, 3))
+
+
+def test_what_is_held_constant_stays_so_in_second_derivatives():
+    fun = lambda x: x * lax.stop_gradient(x) + x**3 * lax.stop_gradient(jnp.sin(x))
+    truth = jax.grad(jax.grad(fun))(1.3)
+    for route in ("matrix", "program", "expression"):
+        method = dc.Symbolic(route=route)
+        # Three terms of order 10, each rounded a few times.
+        assert float(dc.grad(dc.grad(fun, method=method), method=method)(1.3)) == pytest.approx(
+            float(truth), rel=1e-14
+        )
+
+
+@pytest.mark.parametrize("fun", [jax.nn.hard_tanh, jax.nn.relu6, jnp.abs])
+def test_a_slope_made_of_numbers_has_the_dtype_of_the_argument(fun):
+    derivation = dc.derive(fun, jnp.float32(0.3))
+    assert derivation.route == "matrix"
+    assert derivation.function(jnp.float32(0.3)).dtype == jnp.float32
+    namespace = {}
+    exec(derivation.source(), namespace)
+    _, (slope,) = namespace["value_and_grad"](jnp.float32(0.3))
+    assert jnp.issubdtype(slope.dtype, jnp.floating)

@@ -188,6 +188,10 @@ class Derivation:
         """Returns the derivation line by line: forward, backward, gradients."""
         return Steps(self.derived.steps())
 
+    def definitions(self) -> "Steps":
+        """Returns what the functions in the formulas mean that need it, such as sigma'."""
+        return Steps(self.derived.definitions())
+
     def source(self) -> str:
         """Returns Python code of a function of the arrays that gives the value and the gradients.
 

@@ -48,6 +48,10 @@ class Derived(abc.ABC):
     def steps(self) -> tuple[Step, ...]:
         """Returns the derivation line by line: forward, backward, gradients."""
 
+    def definitions(self) -> tuple[Step, ...]:
+        """Returns what the functions in the formulas mean that need it, such as sigma'."""
+        return ()
+
     @abc.abstractmethod
     def source(self) -> str:
         """Returns readable Python code of a JAX function that gives the value and the gradients."""

@@ -222,7 +222,7 @@ _RULES: Mapping[type, Callable[..., Any]] = {
         (low < x) & (x < high), jnp.ones_like(x), jnp.zeros_like(x)
     ),
     f.share: _share,
-    f.frozen: lambda x: x,
+    f.frozen: lax.stop_gradient,
     f.floor: lax.floor,
     f.ceil: lax.ceil,
     f.round_even: jnp.round,

@@ -116,7 +116,8 @@ class Coder:
     def _let(self, node):
         return self._written(node.args[0])
 
-    _stop = _let
+    def _stop(self, node):
+        return self._called("jax.lax.stop_gradient({})", node)
 
     def _cast(self, node):
         x = node.args[0]
@@ -266,7 +267,13 @@ class Coder:
         return self._elementwise("jnp.minimum", node)
 
     def _where(self, node):
-        return self._elementwise("jnp.where", node)
+        written = self._elementwise("jnp.where", node)
+        _, yes, no = node.args
+        if yes.op == no.op == "number":  # two integers would make an array of integers
+            condition, *_ = self._thinned(node.args)
+            numbers = ", ".join(str(float(side.param)) for side in (yes, no))
+            return Written(f"jnp.where({condition.text}, {numbers})", ATOM)
+        return written
 
     def _elementwise(self, name: str, node: Node) -> Written:
         texts = [written.text for written in self._thinned(node.args)]

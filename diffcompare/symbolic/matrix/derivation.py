@@ -194,4 +194,6 @@ class MatrixDerived(Derived):
         names_of_held = inspect.getfullargspec(self._function).kwonlyargs
         held = map(jnp.asarray, [*constants, *self._source.held])
         value, gradients = self._function(*arrays, **dict(zip(names_of_held, held, strict=True)))
-        return value, list(gradients)
+        # Steps are written with plain numbers, whose dtype may be another.
+        wanted = [arrays[index].dtype for index in self._wanted]
+        return value, [g.astype(dtype) for g, dtype in zip(gradients, wanted, strict=True)]
