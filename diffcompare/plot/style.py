@@ -171,8 +171,29 @@ def render(drawing: Figure, kind: Literal["png", "svg"]) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     buffer = io.BytesIO()
     with context():
+        _settle(drawing)
         drawing.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def _settle(drawing: Figure) -> None:
+    """Places the axes once and for all, with digits that are the same on every run.
+
+    The solver of the constrained layout adds in an order that depends on addresses, and the last
+    digits of a place become names in an SVG.
+    """
+    if drawing.get_layout_engine() is None:
+        return
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")
+    parts = list(drawing.subfigs)
+    while parts:
+        part = parts.pop()
+        bounds: Any = part.bbox_relative
+        bounds.p0, bounds.p1 = np.round(bounds.p0, 6), np.round(bounds.p1, 6)
+        parts += part.subfigs
+    for axes in drawing.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
 
 
 def image_limits(values: Any) -> tuple[float, float]:
