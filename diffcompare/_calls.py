@@ -82,6 +82,7 @@ def differentiated_function(
         if not isinstance(method, ColumnMethod):
             return run(args, kwargs)
         if isinstance(fun, BlackBox):
+            check_numbers(fun, (args, kwargs))
             return run_on_host(args, kwargs)
         # What Python code decides by the value of another argument can be traced, but not
         # compiled for all values; what it decides by that of x can only be evaluated.
@@ -102,6 +103,7 @@ def differentiated_function(
 def traced_or_on_host(fun: Callable, arguments: PyTree, traced: Callable, on_host: Callable) -> Any:
     """Returns `traced()`; or `on_host(box)`, where `fun` is a black box or cannot be traced."""
     if isinstance(fun, BlackBox):
+        check_numbers(fun, arguments)
         return on_host(fun)
     try:
         return traced()
@@ -109,6 +111,16 @@ def traced_or_on_host(fun: Callable, arguments: PyTree, traced: Callable, on_hos
         if _arguments.is_traced(arguments):
             raise
     return on_host(black_box(fun))
+
+
+def check_numbers(fun: Callable, arguments: PyTree) -> None:
+    """Raises `TypeError` where a black box is called by jit, vmap or grad."""
+    if _arguments.is_traced(arguments):
+        raise TypeError(
+            f"{_arguments.name_of(fun)} is a black box, which needs numbers, but an argument is "
+            "traced by jit, vmap or grad. Call it outside of them, or make it a JAX function "
+            "with diffcompare.differentiable(fun, host=True)."
+        )
 
 
 def check_black_box(fun: Callable, method: Method) -> None:

@@ -200,4 +200,16 @@ def _rows(
         numpy = jax.tree.map(np.asarray, (x, constants))
         return jacobian(black_box(of_x, workers=workers, progress=False), method=method)(*numpy)
 
-    return jax.pure_callback(evaluate, shapes, constants, x, vmap_method="sequential")
+    @jax.custom_jvp
+    def found(constants, x):
+        return jax.pure_callback(evaluate, shapes, constants, x, vmap_method="sequential")
+
+    @found.defjvp
+    def refuse(primals, tangents):
+        raise NotImplementedError(
+            f"differentiable(host=True) has first derivatives of {_arguments.name_of(fun)} only. "
+            "For second ones take differences of them: diffcompare.jacobian(jax.grad(loss), "
+            "method=CentralDifference())."
+        )
+
+    return found(constants, x)

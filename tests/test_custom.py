@@ -114,3 +114,14 @@ def test_function_that_cannot_be_traced_asks_for_the_host():
         dc.differentiable(np.sin, method="central")
     with pytest.raises(TypeError, match="ReverseMode needs a function that JAX can trace"):
         dc.differentiable(np.sin, method=dc.ReverseMode(), host=True)
+
+
+def test_a_second_derivative_on_the_host_is_refused_with_the_way_out():
+    fun = dc.differentiable(lambda x: np.sin(x), host=True)
+    loss = lambda x: jnp.sum(fun(x))
+    x = jnp.array([0.3, -0.2])
+    with pytest.raises(NotImplementedError, match=r"first derivatives of .* only"):
+        jax.hessian(loss)(x)
+    found = dc.jacobian(jax.grad(loss), method=dc.CentralDifference())(x)
+    # A difference of differences: the noise of the inner, 1e-11, over a step of 1e-5.
+    np.testing.assert_allclose(found, -np.diag(np.sin(x)), atol=1e-5)

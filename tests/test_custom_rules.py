@@ -241,3 +241,15 @@ def test_what_has_no_derivative_is_refused(args, error, message):
 def test_a_traced_argument_is_refused():
     with pytest.raises(TypeError, match="needs numbers"):
         jax.jit(lambda x: len(dc.rule_disagreements(jnp.sin, x)))(1.0)
+
+
+def test_a_rule_is_reported_where_the_true_slope_is_infinite():
+    @jax.custom_jvp
+    def safe_sqrt(x):
+        return jnp.sqrt(x)
+
+    safe_sqrt.defjvps(lambda t, y, x: t * jnp.where(x > 0, 0.5 / y, 0.0))
+    (found,) = dc.rule_disagreements(lambda x: jnp.sum(safe_sqrt(x)), jnp.array([0.0, 1.0]))
+    assert found.error == float("inf")
+    assert "claims 0 where the derivative is inf" in str(found)
+    assert dc.rule_disagreements(lambda x: jnp.sum(safe_sqrt(x)), jnp.array([4.0, 1.0])) == ()

@@ -1,6 +1,7 @@
 """A derivation is right in each of its forms: function, formula, steps and code."""
 
 import itertools
+import re
 import subprocess
 import sys
 import time
@@ -464,3 +465,39 @@ def test_definitions_say_what_the_functions_of_a_formula_mean():
     derivation = dc.derive(jax.nn.sigmoid, 1.0)
     assert str(derivation.definitions()) == "sigma'(z) = sigma(z) (1 - sigma(z))"
     assert dc.derive(jnp.sin, 1.0, route="program").definitions() == ()
+
+
+@pytest.mark.parametrize("route", ["matrix", "program", "expression"])
+def test_the_code_says_what_is_closed_over(route):
+    c = jnp.array([2.0, 3.0, 4.0])
+    fun = lambda x: jnp.sum(c * x**3)
+    x = jnp.array([0.3, -0.2, 0.5])
+    derivation = dc.derive(fun, x, route=route)
+    source = derivation.source()
+    assert "float64 of shape (3,), closed over" in source
+    namespace = {}
+    exec(source, namespace)
+    value, (gradient,) = namespace["value_and_grad"](x, **derivation.constants_by_name())
+    # Three roundings of numbers of order 1.
+    np.testing.assert_allclose(value, fun(x), rtol=1e-15)
+    np.testing.assert_allclose(gradient, 3 * c * x**2, rtol=1e-15)
+
+
+def test_lines_are_aligned_once():
+    def fun(w, x):
+        return jnp.sum(jnp.sort(x) * jnp.cumsum(x)) * w
+
+    latex = dc.derive(fun, 1.0, jnp.arange(3.0), argnums=(0, 1), route="program").latex()
+    inside = 0
+    for line in latex.splitlines():
+        inside += line.count(r"\begin{gathered}")
+        if inside:
+            assert "&=" not in line
+        inside -= line.count(r"\end{gathered}")
+
+
+def test_the_text_of_a_program_defines_every_name_it_uses():
+    text = dc.derive(lambda x: jnp.sum(jnp.sort(x) * jnp.cumsum(x)), jnp.arange(3.0)).text()
+    defined = {line.partition(" = ")[0].strip() for line in text.splitlines()}
+    for name in re.findall(r"\bd_v\d+\b", text):
+        assert name in defined

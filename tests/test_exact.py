@@ -543,3 +543,8 @@ def test_importing_the_package_loads_no_mpmath():
     code = "import sys, diffcompare; print('mpmath' in sys.modules or 'sympy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_function_of_numpy_is_refused_with_the_way_out():
+    with pytest.raises(TypeError, match=r"a function that JAX can trace.*jax\.numpy"):
+        dc.exact_grad(lambda x: np.sin(x))(1.0)

@@ -324,3 +324,13 @@ def test_a_function_that_overwrites_its_argument_harms_nothing(operator):
     found = operator(dc.black_box(fun), **options)(x)
     np.testing.assert_allclose(getattr(found, "grad", found), [8.0, 16.0], rtol=1e-8)
     np.testing.assert_array_equal(x, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=lambda f: f.__name__)
+def test_a_black_box_under_a_transformation_is_refused_with_the_way_out(transform):
+    box = dc.black_box(lambda x: float(np.sum(np.sin(x))))
+    derived = dc.grad(box, method=dc.CentralDifference())
+    fun = (lambda x: derived(x)[0]) if transform is jax.grad else derived
+    x = jnp.ones((2, 3)) if transform is jax.vmap else jnp.ones(3)
+    with pytest.raises(TypeError, match=r"traced by jit, vmap or grad.*differentiable\(fun"):
+        transform(fun)(x)

@@ -111,3 +111,15 @@ def test_other_files_are_refused(tmp_path):
     graph = dc.computational_graph(jnp.sin)(1.0)
     with pytest.raises(ValueError, match=r"animate writes \.gif, \.png or \.apng files"):
         graph.animate(tmp_path / "steps.mp4")
+
+
+def test_a_path_is_no_place_to_draw():
+    graph = dc.computational_graph(lambda w, x: w * x)(2.0, 5.0)
+    with pytest.raises(TypeError, match=r"ax must be axes.*figure\.savefig\(path\)"):
+        graph.draw("graph.png")
+
+
+def test_steps_are_printed_a_line_each():
+    steps = dc.computational_graph(lambda w, x: w * x)(2.0, 5.0).steps()
+    assert str(steps).splitlines()[0] == "forward   out = w × x = 2 × 5 = 10"
+    assert len(str(steps).splitlines()) == len(steps) == 4

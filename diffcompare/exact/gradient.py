@@ -14,6 +14,7 @@ from diffcompare._jaxpr import realify
 from diffcompare.exact import balls, limits, precision
 from diffcompare.exact.result import Exact
 from diffcompare.exact.weights import Kink
+from diffcompare.numerical.host import TRACING_ERRORS
 from diffcompare.symbolic.convention import Convention
 
 PyTree = Any
@@ -139,7 +140,13 @@ def _trace(fun, positions, args, kwargs) -> _Traced:
         # The program steers by the values of other arguments. To NumPy they are known, which a
         # JAX array is not while a program is traced.
         known = [np.asarray(leaves[place]) for place in places]
-        jaxpr = jax.make_jaxpr(functools.partial(of_arrays, arrays=known))(x)
+        try:
+            jaxpr = jax.make_jaxpr(functools.partial(of_arrays, arrays=known))(x)
+        except TRACING_ERRORS as error:
+            raise TypeError(
+                f"exact_grad needs a function that JAX can trace, but {_arguments.name_of(fun)} "
+                "asks a traced value for a number, as NumPy does. Write it with jax.numpy."
+            ) from error
         arrays = []
     _check_concrete(fun, jaxpr.consts)
     jaxpr = realify.realified(jaxpr)

@@ -33,8 +33,14 @@ def draw(
     """Returns axes on which a graph is drawn; see `Graph.draw`.
 
     Raises:
+        TypeError: `ax` is something else, such as a path.
         ValueError: There is no such step.
     """
+    if not isinstance(ax, Axes | None):
+        raise TypeError(
+            f"ax must be axes of matplotlib or None, but it is {ax!r}. To save a picture, write "
+            "graph.draw().figure.savefig(path)."
+        )
     scene = compose(graph, engine)
     with style.context():
         axes = _new_axes(scene) if ax is None else ax

@@ -1,5 +1,6 @@
 """Deriving a function of JAX: the derivative as formulas, as steps, as code and as a function."""
 
+import ast
 import dataclasses
 import functools
 import operator
@@ -168,20 +169,20 @@ class Derivation:
         Args:
             name: None is all of them, one below the other.
         """
+        if name is None and self.route == "program":  # whose formulas share their lines
+            return self.steps().latex()
         if name is not None or len(self.names) == 1:
             return self.derived.latex(self._index(name))
-        if self.route == "program":  # whose formulas share their lines
-            return self.steps().latex()
         formulas = [self.derived.latex(index) for index in range(len(self.names))]
         lines = " \\\\\n".join(formulas)
         return rf"\begin{{gathered}} {lines} \end{{gathered}}"
 
     def text(self, name: str | None = None) -> str:
         """Returns the formula of the gradient by the array called `name` as plain text."""
+        if name is None and self.route == "program":  # whose formulas share their lines
+            return str(self.steps())
         if name is not None or len(self.names) == 1:
             return self.derived.text(self._index(name))
-        if self.route == "program":
-            return str(self.steps())
         return "\n".join(self.derived.text(index) for index in range(len(self.names)))
 
     def steps(self) -> "Steps":
@@ -195,9 +196,21 @@ class Derivation:
     def source(self) -> str:
         """Returns Python code of a function of the arrays that gives the value and the gradients.
 
-        It runs when it is pasted. What the function closes over are keyword arguments.
+        It runs when it is pasted. What the function closes over are keyword arguments, and a
+        comment says what each is.
         """
-        return self.derived.source()
+        source = self.derived.source()
+        held = [*self.constants, *self.derived.held]
+        legend = [
+            f"# {name}: {array.dtype} of shape {array.shape}, closed over"
+            for name, array in zip(_keywords(source), map(jnp.asarray, held), strict=True)
+        ]
+        return "\n".join([*legend, source])
+
+    def constants_by_name(self) -> dict[str, jax.Array]:
+        """Returns what the function closes over, by the names of the keywords in `source`."""
+        held = map(jnp.asarray, [*self.constants, *self.derived.held])
+        return dict(zip(_keywords(self.derived.source()), held, strict=True))
 
     def __repr__(self) -> str:
         by = ", ".join(self.names)
@@ -240,7 +253,11 @@ class Steps(tuple[Step, ...]):
 
     def latex(self) -> str:
         """Returns the lines as an `aligned` environment."""
-        rows = [step.latex.replace(" = ", " &= ", 1) for step in self]
+        # A step of several lines has an environment of its own.
+        rows = [
+            f"& {step.latex}" if r"\begin" in step.latex else step.latex.replace(" = ", " &= ", 1)
+            for step in self
+        ]
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
     def _repr_latex_(self) -> str:
@@ -250,6 +267,16 @@ class Steps(tuple[Step, ...]):
 # A formula with more operations is evaluated one operation after the other: XLA takes some 8 ms to
 # compile each, as long as evaluating it 50 times. Programs work on whole arrays, and are compiled.
 COMPILED = 200
+
+
+def _keywords(source: str) -> list[str]:
+    """Returns the names of the keywords of `value_and_grad` in some code."""
+    (function,) = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == "value_and_grad"
+    )
+    return [argument.arg for argument in function.args.kwonlyargs]
 
 
 def _check(route, convention, rules, budget):

@@ -48,6 +48,11 @@ class Derived(abc.ABC):
     def steps(self) -> tuple[Step, ...]:
         """Returns the derivation line by line: forward, backward, gradients."""
 
+    @property
+    def held(self) -> Sequence[Array]:
+        """Further arrays that the code takes by keyword, after those that are closed over."""
+        return ()
+
     def definitions(self) -> tuple[Step, ...]:
         """Returns what the functions in the formulas mean that need it, such as sigma'."""
         return ()

@@ -253,10 +253,13 @@ def _by_jax(body, arrays, flags, floating, weights):
 def _error(claimed: Array, truth: Array) -> float:
     """Returns the largest relative error of entries beyond rounding, or 0.
 
-    Where calculus has no number, as for sqrt(x * x) at 0, a rule may say what it likes.
+    Where calculus has no number, as for sqrt(x * x) at 0, a rule may say what it likes; but an
+    infinite slope, as of sqrt(x) at 0, is one.
     """
     eps = float(jnp.finfo(claimed.dtype).eps)
     c, m = np.asarray(claimed, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
+    if np.any(np.isinf(m) & (c != m)):
+        return float("inf")
     known = np.isfinite(m)
     c, m = c[known], m[known]
     if not c.size:
@@ -274,7 +277,13 @@ def _worst(claimed: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> tuple[
     """Returns the pair of entries that differ most."""
     c, m = (np.concatenate([np.ravel(a).astype(np.float64) for a in part])
             for part in (claimed, truth))  # fmt: skip
-    place = int(np.argmax(np.where(np.isfinite(c - m), np.abs(c - m), 0)))
+    with np.errstate(invalid="ignore"):
+        distance = np.where(c == m, 0, np.abs(c - m))
+    # A claim that is no number is the worst, where calculus has one.
+    distance = np.where(
+        np.isnan(c) & np.isfinite(m), np.inf, np.nan_to_num(distance, posinf=np.inf)
+    )
+    place = int(np.argmax(distance))
     return float(c[place]), float(m[place])
 
 

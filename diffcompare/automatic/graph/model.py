@@ -213,7 +213,7 @@ class Graph:
         """
         return text.table(self, style)
 
-    def steps(self) -> tuple[text.Step, ...]:
+    def steps(self) -> text.Steps:
         """Returns the steps of the forward pass, node by node, then of the backward pass.
 
         Example:

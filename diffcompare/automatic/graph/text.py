@@ -152,7 +152,14 @@ def notes(graph: Graph) -> list[str]:
     return found
 
 
-def steps(graph: Graph) -> tuple[Step, ...]:
+class Steps(tuple[Step, ...]):
+    """The steps of the two passes; `str` prints a line for each."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{step.direction:8}  {step.text}" for step in self)
+
+
+def steps(graph: Graph) -> Steps:
     """Returns the steps of the forward pass, node by node, then of the backward pass."""
     forward = [
         Step("forward", node.index, _forward_text(graph, node))
@@ -164,7 +171,7 @@ def steps(graph: Graph) -> tuple[Step, ...]:
         for node in reversed(graph.nodes)
         if node.gradient is not None and node.reaches
     ]
-    return (*forward, *backward)
+    return Steps((*forward, *backward))
 
 
 def _forward_text(graph: Graph, node: Node) -> str:

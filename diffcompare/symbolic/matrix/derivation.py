@@ -176,6 +176,10 @@ class MatrixDerived(Derived):
 
     # --- code
 
+    @property
+    def held(self):
+        return self._source.held
+
     def source(self):
         return self._source.text
 
