@@ -139,6 +139,18 @@ def test_a_kink_at_zero_is_no_noise(dtype, offset):
     assert max(abs(grad - 0), abs(grad - 2)) <= bound <= 1.02
 
 
+def test_a_kink_that_noise_hides_is_covered_all_the_same():
+    """The function is symmetric about x, so that central differences see nothing."""
+    random = np.random.default_rng(0)
+    for _ in range(25):
+        at = jnp.float32(random.uniform(0.1, 3))
+        height, constant = np.float32(random.uniform(-3, 3)), np.float32(10 ** random.uniform(0, 2))
+        found = estimate(lambda x, c=constant, h=height, a=at: jnp.abs(x - a) * h * x + c)(at)
+        slope = abs(float(height * at))
+        # The bound is rounded to float32, too.
+        assert abs(float(found.grad)) + float(found.bound) >= slope * (1 - 1e-6)
+
+
 @pytest.mark.parametrize("distance", [1e-5, 1e-3, 0.1])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_kink_nearby_ends_the_ladder(distance, sign):

@@ -132,9 +132,13 @@ def conclude(sampled: Sampled, place: Place, reach: Reach, span: Range) -> Slope
     # Central differences are blind to a kink at x itself, so they may be accurate in spite of it;
     # if by far, they are of steps that are shorter than the way to a kink nearby.
     is_kink = (side == 0) & (bound[best] > gap / _BLIND) & (gap > bounds[0] + bounds[1])
+    # Where noise hides whether there is one, the bound covers both sides.
+    both = gap / 2 + jnp.maximum(*bounds)
+    may_be_kink = (side == 0) & (bound[best] > gap / _BLIND**2) & (2 * gap > bounds[0] + bounds[1])
 
     slope = jnp.where(is_kink, slopes[0] / 2 + slopes[1] / 2, main.slope[best])
-    least = jnp.where(is_kink, gap / 2 + jnp.maximum(*bounds), bound[best]) + span.doubt
+    least = jnp.where(may_be_kink, jnp.maximum(both, bound[best]), bound[best])
+    least = jnp.where(is_kink, both, least) + span.doubt
     shortest = jnp.where(is_kink, jnp.minimum(step[own[0]], step[own[1]]), step[best])
     contradicted = main.slope[jnp.argmin(main.bound)]  # or the best itself
     suspicion = _suspicion(seen, place, reach, slope, shortest, contradicted)
