@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from diffcompare import _tree
 from diffcompare.method import JvpMethod, VjpMethod
@@ -93,6 +94,15 @@ def check_scalar(name: str, fun: Callable, value: Any) -> None:
             f"{jnp.shape(value)}. Reduce it first, for example with jnp.sum."
         )
     check_outputs(name, fun, value)
+
+
+def check_mesh(mesh: Any, axis: str) -> None:
+    """Raises `TypeError` where `mesh` is neither None nor a mesh; `axis` names its axis."""
+    if not isinstance(mesh, Mesh | None):
+        raise TypeError(
+            f"mesh must be None or a jax.sharding.Mesh, but it is {mesh!r}. Make one, for example "
+            f"with jax.make_mesh((jax.device_count(),), ({axis!r},))."
+        )
 
 
 def check_match(name: str, what: str, given: PyTree, like: str, wanted: PyTree) -> None:

@@ -18,7 +18,8 @@ list to add it to. It holds
     is named `quick`, `replot`, `out`, `list` or `help`, which belong to the runner.
 `Config.quick()`
     A classmethod that returns the smallest sensible config. Options given beside `--quick` change
-    that config. All experiments together take less than a minute with it on two cores.
+    that config. Each takes a few seconds with it on two cores, most
+    of them for compiling.
 `Result`
     A `NamedTuple` (or dataclass) of arrays, numbers, strings, and of lists, tuples, dicts,
     NamedTuples and dataclasses of these. Its classes are named at the top of the module, where

@@ -90,22 +90,18 @@ def _check_processes(options: argparse.Namespace) -> None:
     if 0 < len(missing) < len(_PROCESSES):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise _registry.UsageError(f"several processes need {names} too.")
-    if not missing and not 0 <= options.process_id < options.num_processes:
-        raise _registry.UsageError(
-            f"--process-id must be from 0 to {options.num_processes - 1}, but it is "
-            f"{options.process_id}."
-        )
 
 
 def _join_processes(options: argparse.Namespace) -> None:
     """Connects this process with the others, if there are others, before JAX is used."""
     if options.coordinator is None:
         return
-    import jax
+    from diffcompare.learn import placement
 
-    # Without it, several processes on CPUs could not exchange what they computed.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+    try:
+        placement.join_processes(options.coordinator, options.num_processes, options.process_id)
+    except ValueError as error:
+        raise _registry.UsageError(str(error)) from error
     options.coordinator = None  # once is enough
 
 

@@ -56,3 +56,8 @@ def test_an_unknown_program_is_bad_usage(capsys):
         main(["guess"])
     assert leaving.value.code == 2
     assert "classify" in capsys.readouterr().err
+
+
+def test_training_in_several_processes_needs_their_number(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "net.npz"), "--coordinator", "localhost:1"]) == 2
+    assert "--num-processes and --process-id too" in capsys.readouterr().err

@@ -361,3 +361,18 @@ def test_every_experiment_runs_at_its_smallest_size_and_is_drawn_again(name, tmp
     assert set(first) == {f"{name}.{kind}" for kind in ("json", "png", "svg")}
     assert _runner.main([name, "--replot", "--out", str(tmp_path)]) == 0
     assert contents(tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--coordinator", "localhost:1"], "--num-processes, --process-id too"),
+        (
+            ["--coordinator", "localhost:1", "--num-processes", "2", "--process-id", "2"],
+            "process_id must be from 0 to 1, but it is 2",
+        ),
+    ],
+)
+def test_a_process_that_cannot_take_part_is_bad_usage(options, message, capsys):
+    assert _runner.main(["step_size", "--quick", *options]) == 2
+    assert message in capsys.readouterr().err

@@ -22,6 +22,14 @@ def elementwise(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
     return result if isinstance(result, np.ndarray) else array_of([result], ())
 
 
+def polynomial(x: Any, *coefficients: Any) -> Any:
+    """Returns the value of the primitive `polynomial`; the lowest degree comes first."""
+    *lower, total = coefficients
+    for coefficient in reversed(lower):
+        total = total * x + coefficient
+    return total
+
+
 def array_of(elements: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
     """Returns an array of objects with these elements, whatever they look like to NumPy."""
     array = np.empty(len(elements), dtype=object)

@@ -1,6 +1,5 @@
 """Trains a network that reads digits."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -58,11 +57,12 @@ def train(
     import optax
 
     from diffcompare import learn
+    from diffcompare.learn import placement
 
     if coordinator is not None:
-        # Without it, several processes on CPUs could not exchange what they computed.
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        if num_processes is None or process_id is None:
+            raise ValueError("several processes need --num-processes and --process-id too.")
+        placement.join_processes(coordinator, num_processes, process_id)
     found = learn.load(data, path=path, seed=seed)
     sizes = (found.x_train.shape[1], *hidden, int(found.y_train.max()) + 1)
 
@@ -98,7 +98,6 @@ def train(
         print(
             f"{params}: {found.name}, {'-'.join(map(str, sizes))}, held-out accuracy "
             f"{history.metrics['accuracy'][-1]:.4f} after {epochs} epochs on {len(devices)} x "
-            f"{devices[0].device_kind}, {history.samples_per_second[-1]:,.0f} samples/s",
-            file=sys.stdout,
+            f"{devices[0].device_kind}, {history.samples_per_second[-1]:,.0f} samples/s"
         )
     return 0

@@ -4,6 +4,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from diffcompare._jaxpr import elements
+
 Ball = Any
 
 # These say themselves what they know of infinities, or decide instead of computing.
@@ -67,12 +69,6 @@ def _arithmetic(arb, logic):
             return integer_pow(a, int(whole))
         return a**b if a > 0 else arb("nan")
 
-    def polynomial(x, *coefficients):
-        total = arb(0)
-        for coefficient in reversed(coefficients):  # the lowest degree comes first
-            total = total * x + coefficient
-        return total
-
     return {
         "add": operator.add,
         "add_any": operator.add,
@@ -90,7 +86,7 @@ def _arithmetic(arb, logic):
         "clamp": lambda low, x, high: x.max(low).min(high),
         "relu": lambda x: x.max(arb(0)),
         "relu6": lambda x: x.max(arb(0)).min(arb(6)),
-        "polynomial": polynomial,
+        "polynomial": elements.polynomial,
         "stop_gradient": lambda a: a,
     }
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from mpmath import libmp
 
+from diffcompare._jaxpr import elements
+
 Number = Any  # of a context of mpmath
 Context = Any
 
@@ -64,12 +66,6 @@ def _arithmetic(m):
             return m.nan
         return a if is_special(b) else _exact_remainder(m, a, b)
 
-    def polynomial(x, *coefficients):
-        *lower, total = coefficients  # the lowest degree comes first
-        for coefficient in reversed(lower):
-            total = total * x + coefficient
-        return total
-
     return {
         "add": operator.add,
         "add_any": operator.add,
@@ -85,7 +81,7 @@ def _arithmetic(m):
         "min": minimum,
         "clamp": lambda low, x, high: minimum(maximum(x, low), high),
         "rem": remainder,
-        "polynomial": polynomial,
+        "polynomial": elements.polynomial,
         "is_finite": lambda a: not is_special(a),
         "stop_gradient": lambda a: a,
         "pow": _power(m, integer_pow),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp  # which knows bfloat16 by name
 import numpy as np
 
 from diffcompare import _files
@@ -66,7 +67,7 @@ def to_json(number: int, epoch: Epoch) -> dict[str, Any]:
 
 def from_json(record: Mapping[str, Any]) -> Epoch:
     """Returns the epoch that `to_json` wrote."""
-    losses = np.asarray(record["step_loss"], np.float64).astype(_dtype(record["dtype"]))
+    losses = np.asarray(record["step_loss"], np.float64).astype(jnp.dtype(record["dtype"]))
     return Epoch(losses, record["seconds"], dict(record["metrics"]))
 
 
@@ -81,9 +82,3 @@ def append_line(path: Path, number: int, epoch: Epoch) -> None:
     """Adds an epoch to a file."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(to_json(number, epoch)) + "\n")
-
-
-def _dtype(name: str) -> np.dtype:
-    import jax.numpy as jnp  # which knows bfloat16 by name
-
-    return jnp.dtype(name)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from diffcompare import _arguments
+
 PyTree = Any
 
 
@@ -17,13 +19,9 @@ def checked_mesh(mesh: Any, batch_size: int) -> Mesh | None:
         TypeError: `mesh` is not a mesh.
         ValueError: Its devices cannot share a batch equally.
     """
+    _arguments.check_mesh(mesh, "batch")
     if mesh is None:
         return None
-    if not isinstance(mesh, Mesh):
-        raise TypeError(
-            f"mesh must be None or a jax.sharding.Mesh, but it is {mesh!r}. Make one, for example "
-            "with jax.make_mesh((jax.device_count(),), ('batch',))."
-        )
     if batch_size % mesh.size:
         raise ValueError(
             f"batch_size must be a multiple of the number of devices in the mesh, {mesh.size}, "
@@ -31,6 +29,26 @@ def checked_mesh(mesh: Any, batch_size: int) -> Mesh | None:
         )
     # One with explicit axes would ask for the sharding of every operation in the loss.
     return Mesh(mesh.devices, mesh.axis_names)
+
+
+def join_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Connects this process with the others of a run, before anything else asks JAX for devices.
+
+    Args:
+        coordinator: HOST:PORT of the first of them, a port that is free.
+        num_processes: How many there are.
+        process_id: Which one this is, counted from 0.
+
+    Raises:
+        ValueError: There is no process of that number.
+    """
+    if not 0 <= process_id < num_processes:
+        raise ValueError(
+            f"process_id must be from 0 to {num_processes - 1}, but it is {process_id}."
+        )
+    # Without it, several processes on CPUs could not exchange what they computed.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
 def everywhere(tree: PyTree, mesh: Mesh | None) -> PyTree:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from diffcompare import _tree
+from diffcompare import _arguments, _tree
 from diffcompare.method import ColumnMethod
 from diffcompare.numerical import step as steps
 from diffcompare.numerical.evaluation.blocks import map_blocks
@@ -166,11 +166,7 @@ def _check_options(method: Difference) -> None:
     if method.evaluation not in get_args(Strategy):
         known = ", ".join(map(repr, get_args(Strategy)))
         raise ValueError(f"evaluation must be one of {known}, but it is {method.evaluation!r}.")
-    if mesh is not None and not isinstance(mesh, Mesh):
-        raise TypeError(
-            f"mesh must be None or a jax.sharding.Mesh, but it is {mesh!r}. "
-            "Make one, for example with jax.make_mesh((jax.device_count(),), ('directions',))."
-        )
+    _arguments.check_mesh(mesh, "directions")
 
 
 @dataclass_transform(frozen_default=True)

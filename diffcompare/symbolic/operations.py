@@ -9,7 +9,7 @@ import sympy
 from jax.extend.core import ClosedJaxpr
 from sympy import S
 
-from diffcompare._jaxpr import walk
+from diffcompare._jaxpr import elements, walk
 from diffcompare.symbolic import functions as f
 from diffcompare.symbolic import special
 from diffcompare.symbolic.convention import Convention
@@ -35,13 +35,6 @@ def exact(value: float) -> sympy.Expr:
 def _round(x, rounding_method=None):
     # lax.RoundingMethod: 0 away from zero, 1 to the nearest even integer.
     return f.round_even(x) if int(rounding_method) == 1 else f.round_away(x)
-
-
-def _polynomial(x, *coefficients):
-    total = S.Zero
-    for coefficient in reversed(coefficients):  # the lowest degree comes first
-        total = total * x + coefficient
-    return total
 
 
 _SMOOTH = {
@@ -88,7 +81,7 @@ _SMOOTH = {
     "erf_inv": sympy.erfinv,
     "lgamma": sympy.loggamma,
     "digamma": lambda a: sympy.polygamma(0, a),
-    "polynomial": _polynomial,
+    "polynomial": elements.polynomial,
     "rem": f.remainder,
     "sign": lambda a: f.signum(a, S.Zero),
     "floor": f.floor,

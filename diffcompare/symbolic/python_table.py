@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from diffcompare._jaxpr import walk
+from diffcompare.symbolic.python_control import CONTROL
+from diffcompare.symbolic.python_terms import as_array, as_arrays, integers, listed, of_dtype
 from diffcompare.symbolic.writing import (
     ATOM,
     POWER,
@@ -15,7 +16,6 @@ from diffcompare.symbolic.writing import (
     Rule,
     Several,
     Term,
-    Writer,
     added,
     at_least,
     finite,
@@ -48,15 +48,15 @@ class Python(Language):
     def array(self, value):
         value = np.asarray(value)
         if value.size > _SMALL or value.dtype.kind not in "fiub":
-            return None if self.is_strict else f"array({_tuple(value.shape)})"
+            return None if self.is_strict else f"array({integers(value.shape)})"
         numbers = np.array2string(value, separator=", ", floatmode="unique", threshold=_SMALL + 1)
         numbers = " ".join(numbers.split()).replace("nan", "jnp.nan").replace("inf", "jnp.inf")
-        return f"jnp.array({numbers}, {_dtype(value.dtype)}).reshape({_tuple(value.shape)})"
+        return f"jnp.array({numbers}, {of_dtype(value.dtype)}).reshape({integers(value.shape)})"
 
     def unknown(self, writer, eqn, terms):
         if not self.is_strict:
             text = f"{eqn.primitive.name}({', '.join(term.text for term in terms)})"
-            return Term(text) if len(eqn.outvars) == 1 else Several(text, _names)
+            return Term(text) if len(eqn.outvars) == 1 else Several(text, listed)
         raise NotImplementedError(
             f"source() cannot write the primitive '{eqn.primitive.name}' as Python. Use "
             ".function, which runs it, or .steps()."
@@ -68,30 +68,10 @@ def _with_array(rule: Rule) -> Rule:
 
     def prepared(writer, eqn, terms):
         if all(term.literal is not None for term in terms):
-            terms = [Term(_array(terms[0], eqn.invars[0])), *terms[1:]]
+            terms = [Term(as_array(terms[0], eqn.invars[0])), *terms[1:]]
         return rule(writer, eqn, terms)
 
     return prepared
-
-
-def _dtype(dtype: Any) -> str:
-    return f'"{np.dtype(dtype).name}"'
-
-
-def _tuple(items: Any) -> str:
-    items = [int(item) for item in items]
-    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(map(str, items))})"
-
-
-def _array(term: Term, variable: Any) -> str:
-    """Returns a term as an array, where Python's own number would not do."""
-    if term.literal is None:
-        return term.text
-    return f"jnp.asarray({term.text}, {_dtype(variable.aval.dtype)})"
-
-
-def _arrays(eqn, terms) -> list[str]:
-    return [_array(term, variable) for term, variable in zip(terms, eqn.invars, strict=True)]
 
 
 def call(name: str, *suffix: str) -> Rule:
@@ -99,7 +79,7 @@ def call(name: str, *suffix: str) -> Rule:
 
     def rule(writer, eqn, terms):
         if all(term.literal is not None for term in terms):
-            return Term(f"{name}({', '.join([*_arrays(eqn, terms), *suffix])})")
+            return Term(f"{name}({', '.join([*as_arrays(eqn, terms), *suffix])})")
         return Term(f"{name}({', '.join([*(t.text for t in terms), *suffix])})")
 
     return rule
@@ -110,7 +90,7 @@ def _strict(name: str, *params: str) -> Rule:
 
     def rule(writer, eqn, terms):
         keywords = [f"{key}={_value(eqn.params[key])}" for key in params]
-        return Term(f"{name}({', '.join([*_arrays(eqn, terms), *keywords])})")
+        return Term(f"{name}({', '.join([*as_arrays(eqn, terms), *keywords])})")
 
     return rule
 
@@ -122,7 +102,7 @@ def _value(value: Any) -> str:
         inner = ", ".join(map(_value, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, np.dtype):
-        return _dtype(value)
+        return of_dtype(value)
     if isinstance(value, lax.GatherScatterMode):
         return f"lax.GatherScatterMode.{value.name}"
     return repr(value)
@@ -141,7 +121,7 @@ def _dot(writer, eqn, terms):
         return Term(f"{at_least(a, PRODUCT)} @ {at_least(b, PRODUCT + 1)}", PRODUCT)
     if simple and ranks == [1, 1] and axes == ((), ()):
         return Term(f"jnp.outer({left.text}, {right.text})")
-    text = f"lax.dot_general({', '.join(_arrays(eqn, terms))}, {_value(_plain(numbers))}"
+    text = f"lax.dot_general({', '.join(as_arrays(eqn, terms))}, {_value(_plain(numbers))}"
     for key in ("precision", "preferred_element_type"):
         if eqn.params.get(key) is not None:
             value = eqn.params[key]
@@ -163,14 +143,14 @@ def _broadcast(writer, eqn, terms):
     shape, axes = eqn.params["shape"], eqn.params["broadcast_dimensions"]
     (term,) = terms
     if term.literal is not None:
-        dtype = _dtype(eqn.invars[0].aval.dtype)
+        dtype = of_dtype(eqn.invars[0].aval.dtype)
         known = {0.0: "zeros", 1.0: "ones"}.get(term.literal)
         if known:
-            return Term(f"jnp.{known}({_tuple(shape)}, {dtype})")
-        return Term(f"jnp.full({_tuple(shape)}, {term.text}, {dtype})")
+            return Term(f"jnp.{known}({integers(shape)}, {dtype})")
+        return Term(f"jnp.full({integers(shape)}, {term.text}, {dtype})")
     if not eqn.invars[0].aval.shape:
-        return Term(f"jnp.broadcast_to({term.text}, {_tuple(shape)})")
-    return Term(f"lax.broadcast_in_dim({term.text}, {_tuple(shape)}, {_tuple(axes)})")
+        return Term(f"jnp.broadcast_to({term.text}, {integers(shape)})")
+    return Term(f"lax.broadcast_in_dim({term.text}, {integers(shape)}, {integers(axes)})")
 
 
 def _reduction(name: str) -> Rule:
@@ -179,7 +159,7 @@ def _reduction(name: str) -> Rule:
         rank = len(eqn.invars[0].aval.shape)
         if len(axes) == rank and name in ("jnp.sum", "jnp.max", "jnp.min", "jnp.prod"):
             return Term(f"{name}({terms[0].text})")
-        return Term(f"{name}({terms[0].text}, {_tuple(axes)})")
+        return Term(f"{name}({terms[0].text}, {integers(axes)})")
 
     return rule
 
@@ -188,17 +168,17 @@ def _transpose(writer, eqn, terms):
     permutation = tuple(eqn.params["permutation"])
     if permutation == (1, 0):
         return Term(f"{at_least(terms[0], ATOM)}.T")
-    return Term(f"jnp.transpose({terms[0].text}, {_tuple(permutation)})")
+    return Term(f"jnp.transpose({terms[0].text}, {integers(permutation)})")
 
 
 def _reshape(writer, eqn, terms):
     return Term(
-        f"jnp.reshape({_array(terms[0], eqn.invars[0])}, {_tuple(eqn.outvars[0].aval.shape)})"
+        f"jnp.reshape({as_array(terms[0], eqn.invars[0])}, {integers(eqn.outvars[0].aval.shape)})"
     )
 
 
 def _convert(writer, eqn, terms):
-    dtype = _dtype(eqn.params["new_dtype"])
+    dtype = of_dtype(eqn.params["new_dtype"])
     if eqn.invars[0].aval.dtype == eqn.params["new_dtype"]:
         return terms[0]
     if terms[0].literal is not None:
@@ -208,7 +188,7 @@ def _convert(writer, eqn, terms):
 
 def _select(writer, eqn, terms):
     which, *cases = terms
-    arrays = _arrays(eqn, terms)
+    arrays = as_arrays(eqn, terms)
     if len(cases) == 2 and eqn.invars[0].aval.dtype == bool:
         other = cases[0].text if cases[1].literal is None else arrays[1]
         chosen = cases[1].text
@@ -230,22 +210,22 @@ def _slice(writer, eqn, terms):
 
 def _pad(writer, eqn, terms):
     config = tuple(tuple(int(i) for i in row) for row in eqn.params["padding_config"])
-    return Term(f"lax.pad({', '.join(_arrays(eqn, terms))}, {_value(config)})")
+    return Term(f"lax.pad({', '.join(as_arrays(eqn, terms))}, {_value(config)})")
 
 
 def _joined(name: str, key: str) -> Rule:
     def rule(writer, eqn, terms):
-        return Term(f"{name}([{', '.join(_arrays(eqn, terms))}], axis={eqn.params[key]})")
+        return Term(f"{name}([{', '.join(as_arrays(eqn, terms))}], axis={eqn.params[key]})")
 
     return rule
 
 
 def _gather(writer, eqn, terms):
-    x, indices = _arrays(eqn, terms)
+    x, indices = as_arrays(eqn, terms)
     params = eqn.params
     text = (
         f"lax.gather({x}, {indices}, {_value(params['dimension_numbers'])}, "
-        f"{_tuple(params['slice_sizes'])}, mode={_value(params['mode'])}"
+        f"{integers(params['slice_sizes'])}, mode={_value(params['mode'])}"
     )
     fill = params.get("fill_value")
     return Term(text + (")" if fill is None else f", fill_value={writer.language.number(fill)})"))
@@ -254,7 +234,7 @@ def _gather(writer, eqn, terms):
 def _scatter(name: str) -> Rule:
     def rule(writer, eqn, terms):
         params = eqn.params
-        arrays = ", ".join(_arrays(eqn, terms))
+        arrays = ", ".join(as_arrays(eqn, terms))
         numbers, mode = _value(params["dimension_numbers"]), _value(params["mode"])
         return Term(f"{name}({arrays}, {numbers}, mode={mode})")
 
@@ -262,26 +242,28 @@ def _scatter(name: str) -> Rule:
 
 
 def _dynamic_slice(writer, eqn, terms):
-    x, *starts = _arrays(eqn, terms)
+    x, *starts = as_arrays(eqn, terms)
     return Term(
-        f"lax.dynamic_slice({x}, [{', '.join(starts)}], {_tuple(eqn.params['slice_sizes'])})"
+        f"lax.dynamic_slice({x}, [{', '.join(starts)}], {integers(eqn.params['slice_sizes'])})"
     )
 
 
 def _dynamic_update(writer, eqn, terms):
-    x, update, *starts = _arrays(eqn, terms)
+    x, update, *starts = as_arrays(eqn, terms)
     return Term(f"lax.dynamic_update_slice({x}, {update}, [{', '.join(starts)}])")
 
 
 def _iota(writer, eqn, terms):
     params = eqn.params
-    shape = _tuple(params["shape"])
-    return Term(f"lax.broadcasted_iota({_dtype(params['dtype'])}, {shape}, {params['dimension']})")
+    shape = integers(params["shape"])
+    return Term(
+        f"lax.broadcasted_iota({of_dtype(params['dtype'])}, {shape}, {params['dimension']})"
+    )
 
 
 def _arg(name: str) -> Rule:
     def rule(writer, eqn, terms):
-        axis, dtype = eqn.params["axes"][0], _dtype(eqn.params["index_dtype"])
+        axis, dtype = eqn.params["axes"][0], of_dtype(eqn.params["index_dtype"])
         return Term(f"{name}({terms[0].text}, {axis}, {dtype})")
 
     return rule
@@ -293,14 +275,14 @@ def _power(writer, eqn, terms):
 
 def _division(writer, eqn, terms):
     if eqn.invars[0].aval.dtype.kind in "iu":
-        return Term(f"lax.div({', '.join(_arrays(eqn, terms))})")
+        return Term(f"lax.div({', '.join(as_arrays(eqn, terms))})")
     return infix("/", PRODUCT)(writer, eqn, terms)
 
 
 def _round(writer, eqn, terms):
     if int(eqn.params["rounding_method"]) == 1:
         return Term(f"jnp.round({terms[0].text})")
-    return Term(f"lax.round({_arrays(eqn, terms)[0]}, lax.RoundingMethod.AWAY_FROM_ZERO)")
+    return Term(f"lax.round({as_arrays(eqn, terms)[0]}, lax.RoundingMethod.AWAY_FROM_ZERO)")
 
 
 def _not(writer, eqn, terms):
@@ -326,101 +308,20 @@ def _polynomial(writer, eqn, terms):
 
 def _sort(writer, eqn, terms):
     params = eqn.params
-    text = f"lax.sort(({', '.join(_arrays(eqn, terms))},), dimension={params['dimension']}"
+    text = f"lax.sort(({', '.join(as_arrays(eqn, terms))},), dimension={params['dimension']}"
     text += f", is_stable={params['is_stable']}, num_keys={params['num_keys']})"
-    return Several(text, _names)
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names) + ("," if len(names) == 1 else "")
+    return Several(text, listed)
 
 
 def _split(writer, eqn, terms):
     return Several(
-        f"lax.split({terms[0].text}, {_tuple(eqn.params['sizes'])}, {eqn.params['axis']})", _names
+        f"lax.split({terms[0].text}, {integers(eqn.params['sizes'])}, {eqn.params['axis']})",
+        listed,
     )
 
 
 def _top_k(writer, eqn, terms):
-    return Several(f"lax.top_k({terms[0].text}, {eqn.params['k']})", _names)
-
-
-def _define(writer: Writer, signature: str, body: Any, jaxpr: Any, arguments: list[Term]) -> None:
-    """Writes a function; `body` makes its last lines from the outputs of a jaxpr."""
-    inner = writer.inner()
-    outputs = inner.body(jaxpr, arguments)
-    arrays = [_array(term, v) for term, v in zip(outputs, jaxpr.jaxpr.outvars, strict=True)]
-    writer.lines.append(f"def {signature}:")
-    writer.lines += [f"    {line}" for line in [*inner.lines, f"return {body(arrays)}"]]
-    writer.operations += inner.operations
-
-
-def _fresh(writer: Writer, count: int) -> list[str]:
-    return [writer.new_name() for _ in range(count)]
-
-
-def _scan(writer, eqn, terms):
-    scan = walk.scan_parts(eqn)
-    arrays = [Term(text) for text in _arrays(eqn, terms)]
-    constants, carry, slices = scan.split(arrays)
-    held, taken = _fresh(writer, len(carry)), _fresh(writer, len(slices))
-    state, entries, body = _fresh(writer, 3)
-    inner = writer.inner()
-    arguments = [*constants, *map(Term, [*held, *taken])]
-    outputs = inner.body(scan.body, arguments)
-    found = [_array(t, v) for t, v in zip(outputs, scan.body.jaxpr.outvars, strict=True)]
-    lines = [f"({_names(held)}) = {state}"] if held else []
-    lines += [f"({_names(taken)}) = {entries}"] if taken else []
-    pairs = f"({_names(found[: scan.carry])}), ({_names(found[scan.carry :])})"
-    lines += [*inner.lines, f"return {_empty(pairs)}"]
-    writer.lines.append(f"def {body}({state}, {entries}):")
-    writer.lines += [f"    {line}" for line in lines]
-    writer.operations += inner.operations
-    start = _empty(f"({_names([t.text for t in carry])})")
-    sliced = f"({_names([t.text for t in slices])})" if slices else "None"
-    text = f"lax.scan({body}, {start}, {sliced}, length={scan.length}, reverse={scan.reverse})"
-    return Several(
-        text,
-        lambda names: _empty(f"({_names(names[: scan.carry])}), ({_names(names[scan.carry :])})"),
-    )
-
-
-def _empty(text: str) -> str:
-    return text.replace("(,)", "()")
-
-
-def _while(writer, eqn, terms):
-    loop = walk.while_parts(eqn)
-    arrays = [Term(text) for text in _arrays(eqn, terms)]
-    first, second = loop.condition_constants, loop.condition_constants + loop.body_constants
-    again, body, state = _fresh(writer, 3)
-    held = _fresh(writer, len(arrays) - second)
-    parts = [
-        (again, loop.condition, arrays[:first], lambda found: found[0]),
-        (body, loop.body, arrays[first:second], lambda found: f"({_names(found)})"),
-    ]
-    for name, jaxpr, constants, last in parts:
-        inner = writer.inner()
-        outputs = inner.body(jaxpr, [*constants, *map(Term, held)])
-        found = [_array(t, v) for t, v in zip(outputs, jaxpr.jaxpr.outvars, strict=True)]
-        writer.lines.append(f"def {name}({state}):")
-        lines = [f"({_names(held)}) = {state}", *inner.lines, f"return {last(found)}"]
-        writer.lines += [f"    {line}" for line in lines]
-        writer.operations += inner.operations
-    start = f"({_names([t.text for t in arrays[second:]])})"
-    return Several(f"lax.while_loop({again}, {body}, {start})", _names)
-
-
-def _cond(writer, eqn, terms):
-    index, *operands = [Term(text) for text in _arrays(eqn, terms)]
-    names = []
-    for branch in walk.branches(eqn):
-        name = writer.new_name()
-        _define(writer, f"{name}()", lambda found: f"({_names(found)})", branch, operands)
-        names.append(name)
-    if eqn.invars[0].aval.dtype == bool:
-        index = Term(f'{at_least(index, ATOM)}.astype("int32")')
-    return Several(f"lax.switch({index.text}, [{', '.join(names)}])", _names)
+    return Several(f"lax.top_k({terms[0].text}, {eqn.params['k']})", listed)
 
 
 _CALLS = {
@@ -440,6 +341,7 @@ _CALLS = {
 }  # fmt: skip
 
 _TABLE: dict[str, Rule] = {
+    **CONTROL,
     **{name: call(function) for name, function in _CALLS.items()},
     **{name: _strict(f"lax.{name}") for name in [
         "rem", "pow", "nextafter", "shift_left", "shift_right_logical",
@@ -481,7 +383,7 @@ _TABLE: dict[str, Rule] = {
     "rev": _strict("lax.rev", "dimensions"),
     "concatenate": _joined("jnp.concatenate", "dimension"),
     "stack": _joined("jnp.stack", "axis"),
-    "tile": lambda w, e, t: Term(f"jnp.tile({_arrays(e, t)[0]}, {_tuple(e.params['reps'])})"),
+    "tile": lambda w, e, t: Term(f"jnp.tile({as_arrays(e, t)[0]}, {integers(e.params['reps'])})"),
     "split": _split,
     "sort": _sort,
     "top_k": _top_k,
@@ -495,7 +397,4 @@ _TABLE: dict[str, Rule] = {
     "argmax": _arg("lax.argmax"),
     "argmin": _arg("lax.argmin"),
     "reduce_precision": _strict("lax.reduce_precision", "exponent_bits", "mantissa_bits"),
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
 }  # fmt: skip
