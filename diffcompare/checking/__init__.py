@@ -1,0 +1,1 @@
+"""Checking derivatives without a tolerance."""
