@@ -111,10 +111,10 @@ def problem_of(fun: Callable, args: tuple[PyTree, ...]) -> Problem | None:
         return [part for output in of_leaves(*whole) for part in _parts(output)]
 
     x = tuple(array for _, array in pieces)
-    outputs = jax.eval_shape(of_reals, *x)
+    jaxpr, untraced = _trace(of_reals, x)
+    outputs = of_reals(*x) if jaxpr is None else jaxpr.out_avals
     if not sum(output.size for output in outputs):
         return None
-    jaxpr, untraced = _trace(of_reals, x)
     return Problem(
         of_reals,
         x,

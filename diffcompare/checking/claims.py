@@ -1,0 +1,143 @@
+"""What is claimed: the derivatives that JAX returns for a function, with the user's rules."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+from diffcompare._jaxpr import realify
+from diffcompare.checking.problem import Problem
+
+Mode = Literal["rev", "fwd"]
+MODES: tuple[Mode, ...] = ("rev", "fwd")
+
+# How JAX says that what a rule returns does not fit the function: at fault is the rule.
+_MISFITS = ("Custom VJP bwd rule", "Custom VJP fwd rule", "Custom JVP rule", "custom_vjp bwd")
+
+# A tangent that overflows on its way is tried smaller, never so small that it vanishes.
+_SHORTER = (1.0, 2.0**-20, 2.0**-60)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Claims:
+    """The derivatives of a problem, as JAX computes them.
+
+    Attributes:
+        problem: Whose derivatives.
+        modes: Those that exist, of those that were asked for.
+        missing: Why a mode does not exist, by mode.
+        misfits: What JAX says of a rule whose result does not fit the function, by mode.
+        outputs: The values of the function, in their dtypes.
+        gradient: The gradients of the weighted sum of the outputs, one for each leaf, in reverse
+            mode; None where that does not exist.
+    """
+
+    problem: Problem
+    modes: tuple[Mode, ...]
+    missing: dict[str, str]
+    misfits: dict[str, str]
+    outputs: list[np.ndarray]
+    gradient: list[np.ndarray] | None
+    _forward: Callable[..., Any]
+
+    def slopes(self, leaf: int, direction: np.ndarray) -> tuple[list[np.ndarray], float]:
+        """Returns the claimed slopes of the outputs in forward mode, and how short they were taken.
+
+        A direction whose slopes are not finite is tried shorter, since that may be the doing of
+        the direction's length.
+        """
+        found: list[np.ndarray] = []
+        for factor in _SHORTER:
+            found = [
+                np.asarray(each) for each in self._forward(*self._moved(leaf, direction * factor))
+            ]
+            if all(np.all(np.isfinite(each.astype(np.float64))) for each in found):
+                return found, factor
+        return found, _SHORTER[-1]
+
+    def tangents(self, leaf: int, direction: np.ndarray) -> list[np.ndarray]:
+        """Returns the tangent of every leaf, of which one moves, in their dtypes."""
+        return [np.asarray(each) for each in self._moved(leaf, direction)]
+
+    def _moved(self, leaf: int, direction: np.ndarray) -> list[jax.Array]:
+        return [
+            jnp.asarray(direction, array.dtype) if number == leaf else jnp.zeros_like(array)
+            for number, array in enumerate(self.problem.x)
+        ]
+
+    @functools.cached_property
+    def gradient_jaxpr(self) -> ClosedJaxpr | None:
+        """The claimed program of gradients, of the leaves; real numbers only."""
+        return self._traced("rev", functools.partial(gradient_of, self.problem), self.problem.x)
+
+    @functools.cached_property
+    def slope_jaxpr(self) -> ClosedJaxpr | None:
+        """The claimed program of slopes of the outputs, of the leaves and then their tangents."""
+        count = len(self.problem.x)
+        tangents = [jnp.zeros_like(array) for array in self.problem.x]
+        slopes = lambda *arrays: jax.jvp(self.problem.fun, arrays[:count], arrays[count:])[1]
+        return self._traced("fwd", slopes, (*self.problem.x, *tangents))
+
+    def _traced(
+        self, mode: Mode, program: Callable, arguments: Sequence[Any]
+    ) -> ClosedJaxpr | None:
+        if mode not in self.modes or self.problem.jaxpr is None:
+            return None
+        try:
+            return realify.realified(jax.make_jaxpr(program)(*arguments))
+        except NotImplementedError:  # complex numbers without a rule
+            return None
+
+
+def claims_of(problem: Problem, modes: Sequence[Mode] = MODES) -> Claims:
+    """Returns the claimed derivatives, in the modes that exist."""
+    # What has no trace steers by numbers, and is differentiated as it runs.
+    compiled = jax.jit if problem.jaxpr is not None else lambda function: function
+    gradient: list[np.ndarray] | None = None
+    outputs: list[np.ndarray] | None = None
+    found: list[Mode] = []
+    missing: dict[str, str] = {}
+    misfits: dict[str, str] = {}
+    forward = compiled(lambda *tangents: jax.jvp(problem.fun, problem.x, tangents)[1])
+
+    def backward():
+        return compiled(lambda *x: (problem.fun(*x), gradient_of(problem, *x)))(*problem.x)
+
+    for mode in MODES:
+        if mode not in modes:
+            continue
+        try:
+            if mode == "rev":
+                values, gradients = backward()
+                outputs, gradient = _as_numpy(values), _as_numpy(gradients)
+            else:
+                forward(*map(jnp.zeros_like, problem.x))
+            found.append(mode)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            message = str(error).strip().partition("\n")[0] or type(error).__name__
+            is_misfit = any(text in str(error) for text in _MISFITS)
+            (misfits if is_misfit else missing)[mode] = message
+    if outputs is None:
+        outputs = _as_numpy(compiled(problem.fun)(*problem.x))
+    return Claims(problem, tuple(found), missing, misfits, outputs, gradient, forward)
+
+
+def gradient_of(problem: Problem, *x: Any) -> tuple[jax.Array, ...]:
+    """Returns the gradients of the weighted sum of the outputs, by the rules of the function."""
+    return pulled(problem, x, problem.weights)
+
+
+def pulled(problem: Problem, x: Sequence[Any], weights: Sequence[Any]) -> tuple[jax.Array, ...]:
+    """Returns what weights of the outputs give for every leaf, by the rules of the function."""
+    pullback = jax.vjp(problem.fun, *x)[1]
+    cotangents = [jnp.asarray(w, dtype) for w, dtype in zip(weights, problem.dtypes, strict=True)]
+    return pullback(cotangents)
+
+
+def _as_numpy(arrays: Sequence[Any]) -> list[np.ndarray]:
+    return [np.asarray(array) for array in arrays]
