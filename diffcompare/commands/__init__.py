@@ -3,11 +3,16 @@
 Exit status: 0 all well, 1 a check failed, 2 bad usage or missing data.
 """
 
+import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 BAD_USAGE = 2
+
+# Each is a function in a module of its name.
+_PROGRAMS = ("check", "classify", "train")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,16 +26,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return BAD_USAGE
-    from diffcompare.commands import classify, train
-
-    programs: dict[str, Any] = {"classify": classify.classify, "train": train.train}
     try:
         return tyro.extras.subcommand_cli_from_dict(
-            programs,
+            _programs(),
             prog="python -m diffcompare",
             description="Derivatives three ways, and what is learned with them.",
             args=list(sys.argv[1:] if argv is None else argv),
         )
-    except (FileNotFoundError, ValueError, TypeError) as error:
+    except (OSError, NotImplementedError, ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_USAGE
+
+
+def _programs() -> dict[str, Any]:
+    modules = {name: f"{__name__}.{name}" for name in _PROGRAMS}
+    return {
+        name: getattr(importlib.import_module(module), name)
+        for name, module in modules.items()
+        if importlib.util.find_spec(module) is not None
+    }
