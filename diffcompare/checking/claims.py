@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from diffcompare._jaxpr import realify
-from diffcompare.checking.problem import Problem
+from diffcompare.checking.problem import Problem, derived, usual_direction
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = ("rev", "fwd")
@@ -43,7 +43,20 @@ class Claims:
     misfits: dict[str, str]
     outputs: list[np.ndarray]
     gradient: list[np.ndarray] | None
+    _value: Callable[..., Any]
     _forward: Callable[..., Any]
+    _backward: Callable[..., Any]
+
+    def values(self, x: Sequence[jax.Array] | None = None) -> list[np.ndarray]:
+        """Returns the values of the function, computed anew, here or at `x`."""
+        return _as_numpy(self._value(*(self.problem.x if x is None else x)))
+
+    def gradients(
+        self, weights: Sequence[np.ndarray], x: Sequence[jax.Array] | None = None
+    ) -> list[np.ndarray]:
+        """Returns what weights of the outputs give for every leaf, in reverse mode."""
+        x = self.problem.x if x is None else tuple(x)
+        return _as_numpy(self._backward(x, _cotangents(self.problem, weights)))
 
     def slopes(self, leaf: int, direction: np.ndarray) -> tuple[list[np.ndarray], float]:
         """Returns the claimed slopes of the outputs in forward mode, and how short they were taken.
@@ -99,22 +112,18 @@ def claims_of(problem: Problem, modes: Sequence[Mode] = MODES) -> Claims:
     # What has no trace steers by numbers, and is differentiated as it runs.
     compiled = jax.jit if problem.jaxpr is not None else lambda function: function
     gradient: list[np.ndarray] | None = None
-    outputs: list[np.ndarray] | None = None
     found: list[Mode] = []
     missing: dict[str, str] = {}
     misfits: dict[str, str] = {}
     forward = compiled(lambda *tangents: jax.jvp(problem.fun, problem.x, tangents)[1])
-
-    def backward():
-        return compiled(lambda *x: (problem.fun(*x), gradient_of(problem, *x)))(*problem.x)
+    backward = compiled(lambda x, cotangents: jax.vjp(problem.fun, *x)[1](cotangents))
 
     for mode in MODES:
         if mode not in modes:
             continue
         try:
             if mode == "rev":
-                values, gradients = backward()
-                outputs, gradient = _as_numpy(values), _as_numpy(gradients)
+                gradient = _as_numpy(backward(problem.x, _cotangents(problem, problem.weights)))
             else:
                 forward(*map(jnp.zeros_like, problem.x))
             found.append(mode)
@@ -122,21 +131,35 @@ def claims_of(problem: Problem, modes: Sequence[Mode] = MODES) -> Claims:
             message = str(error).strip().partition("\n")[0] or type(error).__name__
             is_misfit = any(text in str(error) for text in _MISFITS)
             (misfits if is_misfit else missing)[mode] = message
-    if outputs is None:
-        outputs = _as_numpy(compiled(problem.fun)(*problem.x))
-    return Claims(problem, tuple(found), missing, misfits, outputs, gradient, forward)
+    value = compiled(problem.fun)
+    outputs = _as_numpy(value(*problem.x))
+    return Claims(
+        problem, tuple(found), missing, misfits, outputs, gradient, value, forward, backward
+    )
 
 
 def gradient_of(problem: Problem, *x: Any) -> tuple[jax.Array, ...]:
     """Returns the gradients of the weighted sum of the outputs, by the rules of the function."""
-    return pulled(problem, x, problem.weights)
+    return jax.vjp(problem.fun, *x)[1](_cotangents(problem, problem.weights))
 
 
-def pulled(problem: Problem, x: Sequence[Any], weights: Sequence[Any]) -> tuple[jax.Array, ...]:
-    """Returns what weights of the outputs give for every leaf, by the rules of the function."""
-    pullback = jax.vjp(problem.fun, *x)[1]
-    cotangents = [jnp.asarray(w, dtype) for w, dtype in zip(weights, problem.dtypes, strict=True)]
-    return pullback(cotangents)
+def derivative_of(claims: Claims) -> Problem:
+    """Returns the problem of the claimed derivative, which is a function of the same leaves.
+
+    It is the gradient, or the slope along one direction where there is no reverse mode.
+    """
+    problem = claims.problem
+    if "rev" in claims.modes:
+        return derived(problem, functools.partial(gradient_of, problem))
+    tangents = tuple(
+        jnp.asarray(usual_direction(leaf, array).array, array.dtype)
+        for leaf, array in zip(problem.leaves, problem.x, strict=True)
+    )
+    return derived(problem, lambda *x: jax.jvp(problem.fun, x, tangents)[1])
+
+
+def _cotangents(problem: Problem, weights: Sequence[Any]) -> list[jax.Array]:
+    return [jnp.asarray(w, dtype) for w, dtype in zip(weights, problem.dtypes, strict=True)]
 
 
 def _as_numpy(arrays: Sequence[Any]) -> list[np.ndarray]:

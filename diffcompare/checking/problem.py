@@ -94,9 +94,9 @@ def problem_of(fun: Callable, args: tuple[PyTree, ...]) -> Problem | None:
     Integers, booleans, random keys, empty arrays and what is no array are closed over.
 
     Example:
-        >>> found = problem_of(lambda x, n: x * n, ({"a": 1.5, "b": None}["a"], 2))
+        >>> found = problem_of(lambda x, n: x["a"] * n, ({"a": 1.5, "b": None}, 2))
         >>> [leaf.name for leaf in found.leaves]
-        ['[0]']
+        ["[0]['a']"]
     """
     of_leaves, given = _of_floating(fun, args)
     if not given:
@@ -110,20 +110,25 @@ def problem_of(fun: Callable, args: tuple[PyTree, ...]) -> Problem | None:
                  for is_complex in complexes]  # fmt: skip
         return [part for output in of_leaves(*whole) for part in _parts(output)]
 
-    x = tuple(array for _, array in pieces)
-    jaxpr, untraced = _trace(of_reals, x)
-    outputs = of_reals(*x) if jaxpr is None else jaxpr.out_avals
-    if not sum(output.size for output in outputs):
-        return None
-    return Problem(
-        of_reals,
-        x,
-        tuple(leaf for leaf, _ in pieces),
-        _weights(outputs),
-        tuple(output.dtype for output in outputs),
-        jaxpr,
-        untraced,
-    )
+    found = _problem(of_reals, *zip(*((array, leaf) for leaf, array in pieces), strict=True))
+    return found if sum(weight.size for weight in found.weights) else None
+
+
+def derived(problem: Problem, slopes: Callable[..., Sequence[jax.Array]]) -> Problem:
+    """Returns the problem whose outputs are derivatives of another's.
+
+    Args:
+        problem: The other.
+        slopes: Takes the leaves, and returns derivatives of `problem.fun`.
+    """
+    return _problem(lambda *x: list(slopes(*x)), problem.x, problem.leaves)
+
+
+def _problem(fun, x, leaves) -> Problem:
+    jaxpr, untraced = _trace(fun, x)
+    outputs = fun(*x) if jaxpr is None else jaxpr.out_avals
+    dtypes = tuple(output.dtype for output in outputs)
+    return Problem(fun, x, leaves, _weights(outputs), dtypes, jaxpr, untraced)
 
 
 def _of_floating(fun, args):
@@ -208,7 +213,7 @@ def directions(leaf: Leaf, x: Any, units: int, lines: int = 2) -> list[Direction
         else 1.0
     )
     found = []
-    if leaf.size <= units:
+    if leaf.size <= max(units, 1):
         lengths = _power_of_two(np.where(values > 0, values, usual), leaf)
         for entry in np.ndindex(*leaf.shape):
             found.append(unit_direction(leaf, x, entry, float(lengths[entry])))
@@ -222,6 +227,11 @@ def directions(leaf: Leaf, x: Any, units: int, lines: int = 2) -> list[Direction
         array = _short(random, leaf.shape) * _power_of_two(sizes, leaf)
         found.append(Direction(f"direction {number + 1}", array, None))
     return found
+
+
+def usual_direction(leaf: Leaf, x: Any) -> Direction:
+    """Returns a line along which all entries of a leaf move."""
+    return directions(leaf, x, units=0, lines=1)[-1]
 
 
 def unit_direction(
