@@ -18,7 +18,7 @@ def goals(repeats=7):
     samples = interleaved(
         {
             "jax": start("-c", "import jax"),
-            "diffcompare": start("-c", "import diffcompare"),
+            "diffcompare": start("-c", "import diffcompare; diffcompare.grad"),
             "help": start("-m", "experiments", "--help"),
         },
         repeats,

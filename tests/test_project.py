@@ -1,5 +1,6 @@
 """The project as a whole: what importing it loads, what is installed, what its files mention."""
 
+import ast
 import importlib.resources
 import os
 import re
@@ -10,6 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+import diffcompare
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,8 +30,28 @@ def modules_loaded_by(code: str) -> set[str]:
     return set(ran.stdout.rpartition("loaded:")[2].split())
 
 
-def test_importing_the_package_loads_no_library_that_it_may_not_need():
+def test_importing_the_package_loads_no_library_at_all():
     loaded = modules_loaded_by("import diffcompare")
+    assert loaded.isdisjoint({"jax", "numpy", "sympy", "mpmath", "matplotlib", "optax"})
+
+
+def test_every_public_name_is_there_and_known_to_tools_that_read_types():
+    tree = ast.parse((ROOT / "diffcompare" / "__init__.py").read_text(encoding="utf-8"))
+    read = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert read == {**diffcompare._NAMES, **dict.fromkeys(diffcompare._MODULES, "diffcompare")}
+    for name in read:
+        assert getattr(diffcompare, name) is not None
+    assert set(read) <= set(dir(diffcompare))
+
+
+def test_a_gradient_loads_no_library_that_it_may_not_need():
+    loaded = modules_loaded_by("import diffcompare; diffcompare.grad; diffcompare.ReverseMode")
     assert "jax" in loaded
     assert loaded.isdisjoint({"sympy", "mpmath", "matplotlib", "optax", "jaxtyping"})
     assert "jax.extend.core" not in loaded  # it loads Pallas
