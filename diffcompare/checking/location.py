@@ -1,0 +1,177 @@
+"""Which entries of a gradient are wrong, and what kind of mistake that is."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from diffcompare.checking import patterns
+from diffcompare.checking.calculus import true_gradient as true_gradient
+from diffcompare.checking.patterns import Surroundings
+from diffcompare.checking.problem import Problem
+from diffcompare.checking.report import Entry, LeafReport
+
+Array = np.ndarray  # float64
+
+# How many wrong entries are named.
+_NAMED = 3
+# How often halves of a wrong group that look right are looked at with other signs.
+_TURNS = 3
+# A rule may round a term twice, with a constant that was rounded too.
+_ROUNDED = 4.0
+
+
+class Wrong(NamedTuple):
+    """The wrong entries of a leaf."""
+
+    entries: tuple[Entry, ...]  # the worst, first
+    total: int  # how many there are
+
+
+def wrong_entries(claimed: Array, true: Array, precision: float, named: int = _NAMED) -> Wrong:
+    """Returns the entries of a claimed gradient that are not the true ones.
+
+    What is not finite comes first, then the largest distances; of equals, the first in the array.
+
+    Args:
+        claimed: The gradient by a leaf.
+        true: The true one. An entry that is not finite is not compared.
+        precision: The relative error that is nobody's mistake.
+        named: How many are named.
+
+    Example:
+        >>> wrong_entries(np.array([1.0, 2.5, 3.0]), np.array([1.0, 2.0, 3.0]), 1e-6)
+        Wrong(entries=(Entry(index=(1,), claimed=2.5, true=2.0),), total=1)
+    """
+    claimed, true = np.asarray(claimed, np.float64), np.asarray(true, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.abs(claimed - true)
+        allowed = precision * np.maximum(np.abs(claimed), np.abs(true))
+        is_right = (distance <= allowed) | (claimed == true) | ~np.isfinite(true)
+    distance = np.where(np.isfinite(claimed), distance, math.inf)
+    distance = np.where(is_right, -1.0, distance)
+    order = np.argsort(-distance, axis=None, kind="stable")[:named]
+    places = [tuple(map(int, np.unravel_index(each, claimed.shape))) for each in order]
+    entries = tuple(
+        Entry(place, float(claimed[place]), float(true[place]))
+        for place in places
+        if not is_right[place]
+    )
+    return Wrong(entries, int(np.sum(~is_right)))
+
+
+def located(
+    report: LeafReport,
+    claimed: Array,
+    true: Array,
+    eps: float,
+    surroundings: Surroundings | None = None,
+    *,
+    is_exact: bool = True,
+) -> LeafReport:
+    """Returns what was found of a wrong leaf, with its wrong entries and the pattern of them.
+
+    Args:
+        report: What was found so far.
+        claimed: The claimed gradient by the leaf.
+        true: The true one.
+        eps: Of the dtype of the claim.
+        surroundings: What else there is, by which more patterns are recognized.
+        is_exact: Whether the claimed program was walked exactly. If it was not, entries that lost
+            up to half of their digits are left alone.
+    """
+    precision = _ROUNDED * eps if is_exact else math.sqrt(eps)
+    wrong = wrong_entries(claimed, true, precision)
+    if not wrong.total:
+        return report
+    found = patterns.pattern(claimed, true, eps, surroundings)
+    return dataclasses.replace(
+        report,
+        entries=wrong.entries,
+        wrong_entries=wrong.total,
+        pattern=report.pattern if found is None else found.sentence,
+    )
+
+
+def surroundings_of(problem: Problem, leaf: int, true: Sequence[Array] | None) -> Surroundings:
+    """Returns what a leaf's gradient may be mistaken for.
+
+    Args:
+        problem: The function.
+        leaf: The number of the leaf.
+        true: The true gradients by all leaves, float64; None where they are not known.
+    """
+    lengths: dict[int, str] = {}
+    for each in problem.leaves:
+        for axis, length in enumerate(each.shape):
+            lengths.setdefault(length, f"axis {axis} of {each.name}")
+    others = enumerate(true or ())
+    return Surroundings(
+        x=np.asarray(problem.x[leaf]).astype(np.float64),
+        siblings={problem.leaves[number].name: array for number, array in others if number != leaf},
+        arriving=problem.weights,
+        lengths=lengths,
+    )
+
+
+class Halved(NamedTuple):
+    """Groups of entries in which a defect was found."""
+
+    groups: tuple[tuple[tuple[int, ...], ...], ...]  # one entry each, unless it got no smaller
+    evaluations: int  # of the defect
+
+
+def halved(
+    defect: Callable[[Array], tuple[float, float]], direction: Array, most: int = 100
+) -> Halved:
+    """Returns which entries are wrong, by looking at ever smaller groups of them.
+
+    Of n entries, k wrong ones are found in about 2 k log2(n) evaluations.
+
+    Args:
+        defect: Of a direction, how far the claimed slope is from the true one, and how far it may
+            be.
+        direction: Along which there is a defect; entries that are 0 are not looked at.
+        most: How many evaluations there may be. What is left then is reported as a group.
+
+    Example:
+        >>> wrong = np.zeros(1000)
+        >>> wrong[123] = 0.1
+        >>> found = halved(lambda d: (abs(float(wrong @ d)), 1e-9), np.ones(1000))
+        >>> found.groups, found.evaluations
+        ((((123,),),), 20)
+    """
+    evaluations = 0
+    # Wrong entries of a half may cancel; with other signs half of those pairs do not.
+    random = np.random.default_rng(direction.size)
+    turns = [1.0, *random.choice([-1.0, 1.0], (_TURNS, direction.size))]
+
+    def is_wrong(group: Array, signs: Array | float) -> bool:
+        nonlocal evaluations
+        evaluations += 1
+        part = np.zeros_like(direction)
+        part.flat[group] = (direction.ravel() * signs)[group]
+        size, allowed = defect(part)
+        return not size <= allowed
+
+    waiting, found = [np.flatnonzero(direction)], []
+    while waiting:
+        group = waiting.pop(0)
+        if group.size <= 1 or evaluations + 2 > most:
+            found.append(group)
+            continue
+        halves = np.array_split(group, 2)
+        wrong: list[Array] = []
+        for signs in turns:
+            if not wrong and evaluations + 2 <= most:
+                wrong = [half for half in halves if is_wrong(half, signs)]
+        waiting += wrong
+        if not wrong:
+            found.append(group)
+    return Halved(tuple(_places(group, direction.shape) for group in found), evaluations)
+
+
+def _places(group: Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, np.unravel_index(each, shape))) for each in group)
