@@ -151,8 +151,11 @@ def test_a_report_says_what_is_claimed_and_what_is_true():
     assert "claims 3 where the derivative is 5, a relative error of 0.4" in str(wrong)
     (clips,) = dc.rule_disagreements(clipped, POINT)
     assert not clips.is_linear
-    assert clips.error == 0  # as long as no more than 1 arrives
     assert "is not linear in the gradient that arrives" in str(clips)
+    # As long as no more than 1 arrives, it agrees.
+    assert clips.cotangent == 2
+    assert [float(d) for d in (*clips.claimed, *clips.mathematical)] == [1.0, 2.0]
+    assert "claims 1 for 2 where 2 arrives, a relative error of 0.5" in str(clips)
     (estimator,) = dc.rule_disagreements(through, POINT)
     assert [float(d) for d in (*estimator.claimed, *estimator.mathematical)] == [1.0, 0.0]
 

@@ -27,13 +27,15 @@ class Disagreement:
         kind: "custom_jvp", "custom_vjp" or "stop_gradient".
         place: The line that calls it.
         defined: The line where it is defined.
-        claimed: The derivatives that the rule gives, by each floating-point input, of the
-            sum of the outputs. For "stop_gradient", the gradients of the whole function.
-        mathematical: Those of calculus.
+        claimed: What the rule gives, by each floating-point input, where `cotangent` arrives at
+            every output: of 1, the derivatives of the sum of the outputs. For "stop_gradient",
+            the gradients of the whole function.
+        mathematical: What calculus gives.
         error: Their largest difference, relative to the larger of the two.
         is_linear: Whether twice the gradient gives twice the result. A clipped gradient is
             not, and may agree where little arrives.
         calls: How many calls at this place disagree.
+        cotangent: 1, or the power of two from which on a disagreement shows.
     """
 
     function: str
@@ -45,6 +47,7 @@ class Disagreement:
     error: float
     is_linear: bool = True
     calls: int = 1
+    cotangent: float = 1.0
 
     def __str__(self) -> str:
         at = f" at {self.place}" if self.place else ""
@@ -57,10 +60,11 @@ class Disagreement:
         if self.error > 0:
             claimed, truth = _worst(self.claimed, self.mathematical)
             what = "gives" if self.kind == "stop_gradient" else "claims"
-            lines.append(
-                f"  {what} {claimed:.6g} where the derivative is {truth:.6g}, a relative error of "
-                f"{self.error:.3g}"
-            )
+            if self.cotangent == 1:
+                where = f"where the derivative is {truth:.6g}"
+            else:
+                where = f"for {truth:.6g} where {self.cotangent:g} arrives"
+            lines.append(f"  {what} {claimed:.6g} {where}, a relative error of {self.error:.3g}")
         return "\n".join(lines)
 
 
@@ -197,16 +201,49 @@ def _compared(
                     for a, b in zip(large, claimed, strict=True))  # fmt: skip
     if error == 0 and is_linear:
         return None
+    expected, cotangent = truth(ones), 1.0
+    if error == 0:
+        cotangent, error = _where_it_shows(lambda w: rule(*arrays, *w), expected, ones, scale)
+        scaled = lambda values: [a * jnp.asarray(cotangent, a.dtype) for a in values]
+        claimed, expected = rule(*arrays, *scaled(ones)), scaled(expected)
     return Disagreement(
         custom_rules.name_of(eqn),
         eqn.primitive.name.removesuffix("_call"),
         custom_rules.place_of(eqn),
         custom_rules.defined_at(eqn),
         tuple(map(np.asarray, claimed)),
-        tuple(map(np.asarray, truth(ones))),
+        tuple(map(np.asarray, expected)),
         error,
         is_linear,
+        cotangent=cotangent,
     )
+
+
+def _where_it_shows(rule, truth, ones, scale) -> tuple[float, float]:
+    """Returns the power of two from which on a rule disagrees, and by how much it does there.
+
+    Args:
+        rule: Of weights of the outputs.
+        truth: What calculus gives for ones, at which the rule agrees.
+        ones: Weights.
+        scale: A power of two, for which the rule does not give as many times as much.
+
+    Returns:
+        1 and 0 where even then it does not disagree by more than rounding.
+    """
+
+    def error_at(exponent):
+        times = lambda arrays: [a * jnp.asarray(2.0**exponent, a.dtype) for a in arrays]
+        pairs = zip(rule(times(ones)), times(truth), strict=True)
+        return max(_error(c, m) for c, m in pairs)
+
+    agrees, differs = 0, round(np.log2(scale))
+    if error_at(differs) == 0:
+        return 1.0, 0.0
+    while differs - agrees > 1:
+        middle = (agrees + differs) // 2
+        agrees, differs = (agrees, middle) if error_at(middle) > 0 else (middle, differs)
+    return 2.0**differs, error_at(differs)
 
 
 def _probes(avals: Sequence[Any]) -> Iterator[list[Array]]:
