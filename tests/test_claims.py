@@ -1,0 +1,191 @@
+"""The claims of the lecture: a verdict follows from saved numbers, and changes with them."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import _claims, _execution, _registry
+from experiments._claims import CLAIMS, ROWS, Claim, Found, Number, judge
+
+ROOT = Path(__file__).parents[1]
+# The rows that are a paragraph of introduction and the summary.
+CONTEXT = {1, 42}
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The saved result of each experiment that has a file in the repository."""
+    found = {}
+    for name, experiment in _registry.find("experiments").items():
+        numbers = ROOT / "figures" / f"{name}.json"
+        if numbers.is_file():
+            found[name] = _execution._read(numbers, _registry.load(experiment))
+    return found
+
+
+@pytest.fixture(scope="module")
+def judged(results):
+    return [judge(claim, results) for claim in CLAIMS]
+
+
+def claim_of(sentence: str) -> Claim:
+    (claim,) = (claim for claim in CLAIMS if claim.sentence.startswith(sentence))
+    return claim
+
+
+def test_the_rows_are_those_of_the_lecture():
+    assert [row.number for row in ROWS] == list(range(1, 43))
+    assert {row.number for row in ROWS if row.is_context} == CONTEXT
+
+
+def test_every_row_that_is_not_context_has_a_claim_that_a_saved_result_decides(judged):
+    decided = {each.claim.row for each in judged if each.found}
+    assert decided == {row.number for row in ROWS} - CONTEXT
+
+
+def test_every_claim_names_an_experiment():
+    assert {claim.experiment for claim in CLAIMS} <= set(_registry.find("experiments"))
+    assert len({claim.sentence for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_no_verdict_stands_without_a_number_that_has_a_bound(judged):
+    for each in judged:
+        if not each.found:
+            assert each.verdict == "not tested"
+            continue
+        assert any(number.relation for number in each.found.numbers), each.claim.sentence
+        for number in (*each.found.numbers, *each.found.otherwise):
+            assert isinstance(number.value, int | float), number
+            assert not math.isnan(number.value), number
+            assert number.relation == "" or not math.isnan(number.bound), number
+
+
+def test_a_condition_comes_with_numbers_from_outside_of_it(judged):
+    for each in judged:
+        if each.verdict == "holds when":
+            assert each.found.condition
+            assert not all(number.is_kept for number in each.found.otherwise)
+
+
+def test_bounds_without_a_number_give_no_verdict():
+    with pytest.raises(ValueError, match="needs a number with a bound"):
+        Found([Number("images", 8)]).verdict  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("relation", "kept"),
+    [("=", (1,)), ("<", (0,)), ("<=", (0, 1)), (">", (2,)), (">=", (1, 2))],
+)
+def test_a_bound_is_kept_on_its_side_and_never_by_nan(relation, kept):
+    assert tuple(v for v in range(3) if Number("n", v, relation, 1.0).is_kept) == kept
+    assert not Number("n", math.nan, relation, 1.0).is_kept
+
+
+def test_an_experiment_that_was_not_run_leaves_its_claims_untested():
+    claim = claim_of("A step of one millionth")
+    each = judge(claim, {})
+    assert (each.found, each.verdict) == (None, "not tested")
+    assert each.reason == "Not run yet: python -m experiments step_size"
+
+
+def test_a_smaller_run_that_lacks_what_a_claim_is_about_leaves_it_untested(results):
+    small = results["step_size"]
+    small = small._replace(panels=[panel for panel in small.panels if panel.dtype == "float64"])
+    each = judge(claim_of("A step of one millionth"), {"step_size": small})
+    assert each.found is None
+    assert "lacks 'network tanh, dtype float32'. Run it in full" in each.reason
+
+
+# What a claim is about, changed for the worse in the saved result.
+def _a_step(result):
+    return result._replace(descent=result.descent._replace(eager=1e-3))
+
+
+def _a_gradient(result):
+    return result._replace(product=result.product * (1 + 1e-9))
+
+
+def _a_weight(result):
+    return result._replace(lines=result.lines._replace(weight=np.flip(result.lines.weight, axis=0)))
+
+
+def _a_filled_pixel(result):
+    task = result.tasks[0]
+    filled = task.filled.copy()
+    filled[3, 0][~task.mask] += 0.1
+    return result._replace(tasks=[task._replace(filled=filled), *result.tasks[1:]])
+
+
+def _a_pass(result):
+    runs = [run._replace(passes=run.passes + 1) for run in result.runs]
+    return result._replace(runs=runs)
+
+
+def _a_row_of_the_backward_pass(result):
+    text = json.dumps([example.rows for example in result.examples]).replace("w1: 80", "w1: 81")
+    rows = json.loads(text)
+    examples = [e._replace(rows=r) for e, r in zip(result.examples, rows, strict=True)]
+    return result._replace(examples=examples)
+
+
+def _a_leaf(result):
+    examples = [
+        example._replace(gradients={k: v + 1e-9 for k, v in example.gradients.items()})
+        for example in result.examples
+    ]
+    return result._replace(examples=examples)
+
+
+def _a_bound(result):
+    return result._replace(bound=result.bound * 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spoil"),
+    [
+        ("Gradient descent is what optax.sgd does", _a_step),
+        ("The product of the local derivatives", _a_gradient),
+        ("The class is the row whose inner product", _a_weight),
+        ("Filling changes the missing pixels", _a_filled_pixel),
+        ("Backpropagation takes one pass", _a_pass),
+        ("N parameters take N + 1 evaluations", _a_pass),
+        ("Each node passes on", _a_row_of_the_backward_pass),
+        ("A product passes to each factor", _a_row_of_the_backward_pass),
+        ("The gradient of the scalar example", _a_leaf),
+        ("The values and gradients of the sigmoid", _a_leaf),
+        ("A numerical derivative can say", _a_bound),
+    ],
+)
+def test_a_claim_falls_with_its_numbers(results, sentence, spoil):
+    claim = claim_of(sentence)
+    result = results[claim.experiment]
+    assert judge(claim, {claim.experiment: result}).verdict == "holds"
+    assert judge(claim, {claim.experiment: spoil(result)}).verdict == "does not hold"
+
+
+def test_a_condition_that_is_not_needed_is_dropped(results):
+    claim = claim_of("A step of one millionth")
+    result = results["step_size"]
+    assert judge(claim, {"step_size": result}).verdict == "holds when"
+    # If the step were as bad in 64 bits.
+    panels = [
+        panel._replace(curves=[c._replace(lecture_error=0.3) for c in panel.curves])
+        for panel in result.panels
+    ]
+    assert judge(claim, {"step_size": result._replace(panels=panels)}).verdict == "holds"
+
+
+def test_the_sentences_hold_no_measured_number():
+    # Sizes and constants of the lecture itself may stand in words and formulas.
+    allowed = {"1", "2", "100"}
+    for claim in CLAIMS:
+        numbers = {word for word in claim.sentence.replace(".", " ").split() if word.isdigit()}
+        assert numbers <= allowed, claim.sentence
+
+
+def test_claims_stand_in_the_order_of_the_lecture():
+    rows = [claim.row for claim in _claims.CLAIMS]
+    assert rows == sorted(rows)
