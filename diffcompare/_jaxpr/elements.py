@@ -19,7 +19,14 @@ def elementwise(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
     # NumPy watches the processor's flags, and would warn of a NaN that is meant.
     with np.errstate(all="ignore"):
         result = np.frompyfunc(function, len(arrays), 1)(*arrays)
-    return result if isinstance(result, np.ndarray) else array_of([result], ())
+    return as_array(result)
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Returns what NumPy gave as an array, which it unpacks where the shape is ()."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value)
+    return array_of([value], ())
 
 
 def polynomial(x: Any, *coefficients: Any) -> Any:

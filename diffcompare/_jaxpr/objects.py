@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import choices, expansions, movement, spectra, walk
+from diffcompare._jaxpr import choices, expansions, movement, spectra, views, walk
 from diffcompare._jaxpr.elements import array_of as array_of
-from diffcompare._jaxpr.elements import concrete, decided
+from diffcompare._jaxpr.elements import as_array, concrete, decided
 from diffcompare._jaxpr.elements import elementwise as elementwise
 from diffcompare._jaxpr.elements import is_object as is_object
 
@@ -79,6 +79,25 @@ class Algebra(abc.ABC):
                 f"singular values are refined. {self.advice}"
             ) from error
 
+    @property
+    def whole(self) -> Mapping[str, Callable[..., Any]]:
+        """Functions of whole arrays of elements, which broadcast, in place of `rules`."""
+        return {}
+
+    def lifted(self, array: Any) -> np.ndarray:
+        """Returns an array of elements for an array of numbers."""
+        return elementwise(lambda entry: self.number(float(entry)), np.asarray(array))
+
+    def matmul(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Returns products of matrices of elements, (batch, m, k) with (batch, k, n)."""
+        products = [
+            self.dot(list(row), list(column))
+            for rows, columns in zip(left, right, strict=True)
+            for row in rows
+            for column in columns.T
+        ]
+        return array_of(products, (len(left), left.shape[1], right.shape[2]))
+
     def sum(self, elements: Sequence[Any]) -> Any:
         return functools.reduce(self.rules["add"], elements, self.number(0.0))
 
@@ -114,10 +133,7 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
 
     def lifted(self, value: Any) -> np.ndarray:
         """Returns an array of elements for an array of numbers, or of elements already."""
-        if is_object(value):
-            return value
-        number = self.algebra.number
-        return elementwise(lambda entry: number(float(entry)), np.asarray(value))
+        return value if is_object(value) else self.algebra.lifted(value)
 
     def call(self, eqn, body, inputs):
         if not any(map(is_object, inputs)):
@@ -139,13 +155,21 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
         if name in movement.IDENTITIES:
             return inputs
         if name in self.algebra.rules and not _is_integer_division(eqn):
-            return [decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))]
+            return [self.entrywise(eqn, inputs)]
         if not eqn.outvars:  # it prints; there is nothing to print
             return []
         simpler = expansions.expand(eqn)
         if simpler is not None:
             return self._expanded(eqn, simpler, inputs)
         raise self._unknown(eqn)
+
+    def entrywise(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> np.ndarray:
+        """Returns the output of an equation that works entry by entry."""
+        whole = self.algebra.whole.get(eqn.primitive.name)
+        if whole is not None and eqn.invars[0].aval.dtype != bool:
+            with np.errstate(all="ignore"):
+                return as_array(whole(*map(self.lifted, inputs)))
+        return decided(elementwise(self.rule(eqn), *map(self._operand, inputs)))
 
     def integers(self, eqn: Any, value: Any) -> Any:
         """Returns an array of integers that is known, or decided by the algebra."""
@@ -213,7 +237,13 @@ def _move(interpreter: ObjectInterpreter, eqn, inputs):
         value if position in moved else interpreter.integers(eqn, value)
         for position, value in enumerate(inputs)
     ]
-    pools = [interpreter.lifted(inputs[position]).ravel() for position in moved]
+    whole = list(map(np.asarray, inputs))
+    for position in moved:
+        whole[position] = interpreter.lifted(inputs[position])
+    found = views.moved(eqn, whole)
+    if found is not None:
+        return found
+    pools = [whole[position].ravel() for position in moved]
     fill = eqn.params.get("fill_value")
     pools.append(array_of([interpreter.algebra.number(math.nan if fill is None else fill)], (1,)))
     pool = np.concatenate(pools)
@@ -274,14 +304,8 @@ def _dot_general(interpreter, eqn, inputs):
     (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
     left, left_shape, batch = _as_rows(interpreter.lifted(inputs[0]), left_batch, left_sum)
     right, right_shape, _ = _as_rows(interpreter.lifted(inputs[1]), right_batch, right_sum)
-    dot = interpreter.algebra.dot
-    products = [
-        dot(list(a), list(b))
-        for rows, columns in zip(left, right, strict=True)
-        for a in rows
-        for b in columns
-    ]
-    return [array_of(products, (*batch, *left_shape, *right_shape))]
+    products = interpreter.algebra.matmul(left, right.transpose(0, 2, 1))
+    return [products.reshape([*batch, *left_shape, *right_shape])]
 
 
 def _as_rows(values, batch_axes, summed_axes):

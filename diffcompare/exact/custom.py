@@ -14,8 +14,6 @@ from diffcompare.exact import pulls
 from diffcompare.exact.weights import Operation, Weight, plain_value
 
 CUSTOM = custom_rules.CUSTOM
-# Solvers of equations: the derivative is that of the solution, not of the iteration.
-_SOLVES = frozenset({"CustomRoot", "custom_linear_solve", "linear_solve"})
 
 # Rules of JAX for functions whose bodies have a kink, or a case apart, that the function has not.
 # The primitives of the body tell them from a user's function of that name; JAX 0.12 asks of more
@@ -48,12 +46,6 @@ def call(tape: Any, eqn: Any, body: Any, inputs: list[Any]) -> list[Any] | None:
 def solve(tape: Any, eqn: Any, inputs: list[Any]) -> list[Any]:
     """Returns the solution of equations."""
     return by_rule(tape, eqn, inputs, tape.value(eqn, [plain_value(value) for value in inputs]))
-
-
-def is_solve(eqn: Any) -> bool:
-    """Returns whether an equation has the derivative of a solution, and not of an iteration."""
-    name = type(eqn.params["_prim"]).__name__ if "_prim" in eqn.params else eqn.primitive.name
-    return name in _SOLVES
 
 
 def by_rule(tape: Any, eqn: Any, inputs: list[Any], outputs: list[Any]) -> list[Any]:

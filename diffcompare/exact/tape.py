@@ -11,10 +11,9 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import expansions, objects, walk
+from diffcompare._jaxpr import composed, expansions, objects, walk
 from diffcompare.exact import custom, loops, pulls, structures
 from diffcompare.exact.weights import (
     Array,
@@ -29,7 +28,6 @@ from diffcompare.exact.weights import (
 )
 from diffcompare.symbolic.convention import Convention
 
-_BODIES = ("call", "call_jaxpr", "jaxpr")
 _REFINED = ("eig", "eigh", "schur", "svd")
 _HERE = str(pathlib.Path(__file__).parent)
 
@@ -113,11 +111,11 @@ class Tape(objects.ObjectInterpreter):
         special = loops.LOOPS.get(name) or structures.STRUCTURES.get(name)
         if special is not None:
             return special(self, eqn, inputs)
-        if custom.is_solve(eqn) and self.honours:
+        if composed.is_solve(eqn) and self.honours:
             return custom.solve(self, eqn, inputs)
-        composed = self._composed(eqn)
-        if composed is not None:
-            return self.inside(eqn, composed, inputs)
+        body = composed.body(eqn)
+        if body is not None:
+            return self.inside(eqn, body, inputs)
         pull = structures.PULLS.get(name) or pulls.find(name)
         if pull is not None:
             outputs = super().equation(eqn, plain)
@@ -133,22 +131,8 @@ class Tape(objects.ObjectInterpreter):
 
     def value(self, eqn: JaxprEqn, plain: Sequence[Any]) -> Sequence[Any]:
         """Returns the outputs of an equation of arrays."""
-        body = self._composed(eqn)
+        body = composed.body(eqn)
         return super().equation(eqn, list(plain)) if body is None else self.run(body, plain)
-
-    def _composed(self, eqn):
-        """Returns the body of a primitive that JAX defines by a function of others, or None."""
-        if eqn.primitive.name in ("composite", "custom_vmap_call", "eval_jaxpr"):
-            return walk.close(next(eqn.params[key] for key in _BODIES if key in eqn.params))
-        primitive = eqn.params.get("_prim")
-        if not hasattr(primitive, "expand"):
-            return None
-
-        def traced(eqn):
-            shapes = [variable.aval for variable in eqn.invars]
-            return jax.make_jaxpr(primitive.expand)(*jax.tree.unflatten(primitive.in_tree, shapes))
-
-        return self.program(eqn, traced)
 
     def operation(self, eqn, inputs, plain, outputs) -> Operation:
         """Returns an equation with its values."""
