@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from diffcompare._jaxpr import realify
-from diffcompare.checking.problem import Problem, derived, usual_direction
+from diffcompare.checking.problem import Moves, Problem, derived, usual_direction
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = ("rev", "fwd")
@@ -58,7 +58,7 @@ class Claims:
         x = self.problem.x if x is None else tuple(x)
         return _as_numpy(self._backward(x, _cotangents(self.problem, weights)))
 
-    def slopes(self, leaf: int, direction: np.ndarray) -> tuple[list[np.ndarray], float]:
+    def slopes(self, moves: Moves) -> tuple[list[np.ndarray], float]:
         """Returns the claimed slopes of the outputs in forward mode, and how short they were taken.
 
         A direction whose slopes are not finite is tried shorter, since that may be the doing of
@@ -66,22 +66,11 @@ class Claims:
         """
         found: list[np.ndarray] = []
         for factor in _SHORTER:
-            found = [
-                np.asarray(each) for each in self._forward(*self._moved(leaf, direction * factor))
-            ]
+            shorter = {leaf: direction * factor for leaf, direction in moves.items()}
+            found = _as_numpy(self._forward(*tangents(self.problem, shorter)))
             if all(np.all(np.isfinite(each.astype(np.float64))) for each in found):
                 return found, factor
         return found, _SHORTER[-1]
-
-    def tangents(self, leaf: int, direction: np.ndarray) -> list[np.ndarray]:
-        """Returns the tangent of every leaf, of which one moves, in their dtypes."""
-        return [np.asarray(each) for each in self._moved(leaf, direction)]
-
-    def _moved(self, leaf: int, direction: np.ndarray) -> list[jax.Array]:
-        return [
-            jnp.asarray(direction, array.dtype) if number == leaf else jnp.zeros_like(array)
-            for number, array in enumerate(self.problem.x)
-        ]
 
     @functools.cached_property
     def gradient_jaxpr(self) -> ClosedJaxpr | None:
@@ -92,9 +81,8 @@ class Claims:
     def slope_jaxpr(self) -> ClosedJaxpr | None:
         """The claimed program of slopes of the outputs, of the leaves and then their tangents."""
         count = len(self.problem.x)
-        tangents = [jnp.zeros_like(array) for array in self.problem.x]
         slopes = lambda *arrays: jax.jvp(self.problem.fun, arrays[:count], arrays[count:])[1]
-        return self._traced("fwd", slopes, (*self.problem.x, *tangents))
+        return self._traced("fwd", slopes, (*self.problem.x, *tangents(self.problem, {})))
 
     def _traced(
         self, mode: Mode, program: Callable, arguments: Sequence[Any]
@@ -143,6 +131,14 @@ def gradient_of(problem: Problem, *x: Any) -> tuple[jax.Array, ...]:
     return jax.vjp(problem.fun, *x)[1](_cotangents(problem, problem.weights))
 
 
+def tangents(problem: Problem, moves: Moves) -> list[jax.Array]:
+    """Returns the tangent of every leaf, in its dtype; zeros where it does not move."""
+    return [
+        jnp.asarray(moves[number], array.dtype) if number in moves else jnp.zeros_like(array)
+        for number, array in enumerate(problem.x)
+    ]
+
+
 def derivative_of(claims: Claims) -> Problem:
     """Returns the problem of the claimed derivative, which is a function of the same leaves.
 
@@ -151,11 +147,11 @@ def derivative_of(claims: Claims) -> Problem:
     problem = claims.problem
     if "rev" in claims.modes:
         return derived(problem, functools.partial(gradient_of, problem))
-    tangents = tuple(
-        jnp.asarray(usual_direction(leaf, array).array, array.dtype)
-        for leaf, array in zip(problem.leaves, problem.x, strict=True)
-    )
-    return derived(problem, lambda *x: jax.jvp(problem.fun, x, tangents)[1])
+    moves = {
+        number: usual_direction(leaf, problem.x[number]).array
+        for number, leaf in enumerate(problem.leaves)
+    }
+    return derived(problem, lambda *x: jax.jvp(problem.fun, x, tuple(tangents(problem, moves)))[1])
 
 
 def _cotangents(problem: Problem, weights: Sequence[Any]) -> list[jax.Array]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,6 +16,8 @@ from diffcompare._jaxpr import realify
 from diffcompare.numerical.host import TRACING_ERRORS
 
 PyTree = Any
+# The leaves that move, by number, each along an array of float64.
+Moves = Mapping[int, np.ndarray]
 
 # Seeds are one number for what they are for, and then characters of a path.
 _OF_WEIGHTS, _OF_DIRECTIONS = 1, 2

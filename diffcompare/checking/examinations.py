@@ -1,0 +1,223 @@
+"""What else must hold of derivatives, whatever the function's values are."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffcompare._jaxpr import realify, walk
+from diffcompare.checking.budget import OverBudget
+from diffcompare.checking.claims import Claims, gradient_of, tangents
+from diffcompare.checking.exact_claims import ExactClaims, wide
+from diffcompare.checking.problem import Problem
+from diffcompare.checking.report import Examination
+
+# Every operation that runs eagerly is compiled by itself, in some 20 ms.
+_EAGER = 60
+# Cotangents are taken longer by a power of two, which rounds nothing; half precision has no room
+# for more. Shorter ones would vanish on their way where numbers are tiny.
+_LONGER = {16: 2.0**8}
+_USUALLY_LONGER = 2.0**20
+_NOT_WALKED = "the claims cannot be walked exactly"
+# Two ways to compile a program differ by its rounding, which is that of its inputs or some times
+# as much.
+_DRAWS, _DRAWN = 4, 32.0
+
+
+def examined(
+    problem: Problem, claims: Claims, exact: ExactClaims | None, are_true: bool
+) -> list[Examination]:
+    """Returns what else was examined, and found.
+
+    Args:
+        problem: The function.
+        claims: What is claimed of it.
+        exact: The claims in multiprecision; None where they cannot be walked.
+        are_true: Whether the claims of all modes have been found to be the function's slopes.
+    """
+    found = [
+        Examination("what a rule returns", False, message) for message in claims.misfits.values()
+    ]
+    if not claims.modes:
+        return found
+    found.append(_deterministic(claims))
+    found.append(_as_eager(problem, claims))
+    if exact is not None and len(claims.modes) == 2:
+        found.append(_within(exact, "forward against reverse", _adjoint, are_true))
+    if exact is not None and "fwd" in claims.modes:
+        found.append(_within(exact, "linearize against jvp", _linearized))
+    if claims.gradient is not None:
+        found += [_of_nothing(problem, claims), _linear(problem, claims)]
+    return found
+
+
+def _within(exact: ExactClaims, name: str, examine: Callable, *options: bool) -> Examination:
+    """Returns an examination, if the budget of exact walks is enough for it."""
+    try:
+        passed, detail, *paths = examine(exact, *options)
+    except OverBudget:
+        return Examination(name, None, "left out: exact walks would cost too much")
+    return Examination(name, passed, detail, tuple(paths))
+
+
+def _deterministic(claims: Claims) -> Examination:
+    name = "the same at every call"
+    again = claims.values()
+    if _equal(claims.outputs, again):
+        return Examination(name, True, "two calls gave the same bits")
+    distance = max(_distance(a, b) for a, b in zip(claims.outputs, again, strict=True))
+    return Examination(
+        name, None, f"the values of two calls differ by {distance:.1g} of their size"
+    )
+
+
+def _as_eager(problem: Problem, claims: Claims) -> Examination:
+    """Compares what is compiled with what runs operation by operation."""
+    name = "compiled against eager"
+    if problem.jaxpr is None:
+        return Examination(name, None, "the function has no trace, and only runs eagerly")
+    program = claims.gradient_jaxpr or claims.slope_jaxpr or problem.jaxpr
+    count = len(walk.primitives(program))
+    if count > _EAGER:
+        return Examination(name, None, f"left out: {count} operations would be compiled one by one")
+    with jax.disable_jit():
+        outputs = [np.asarray(each) for each in problem.fun(*problem.x)]
+        pairs = list(zip(["the value"] * len(outputs), outputs, claims.outputs, strict=True))
+        if claims.gradient is not None:
+            gradient = [np.asarray(each) for each in gradient_of(problem, *problem.x)]
+            names = [leaf.name for leaf in problem.leaves]
+            pairs += zip(names, gradient, claims.gradient, strict=True)
+    distances = [_distance(eager, compiled) for _, eager, compiled in pairs]
+    if all(d <= _half(array) for d, (_, _, array) in zip(distances, pairs, strict=True)):
+        return Examination(name, True, "equal within half of the digits")
+    rounding = _rounding(problem, claims)
+    for distance, spread, (path, _, array) in zip(distances, rounding, pairs, strict=True):
+        if distance > _half(array) + _DRAWN * spread:
+            return Examination(
+                name, False, f"{path} differs by {distance:.1g} of its size", (path,)
+            )
+    return Examination(
+        name, True, "equal within rounding, which takes more than half of the digits"
+    )
+
+
+def _rounding(problem: Problem, claims: Claims) -> list[float]:
+    """Returns by how much values and gradients change when inputs change by rounding."""
+    random = np.random.default_rng(_DRAWS)
+    changes = []
+    for _ in range(_DRAWS):
+        x = [
+            jnp.asarray(
+                wide(array) * (1 + leaf.eps * random.choice([-1.0, 1.0], leaf.shape)), leaf.dtype
+            )
+            for leaf, array in zip(problem.leaves, problem.x, strict=True)
+        ]
+        moved = [
+            *claims.values(x),
+            *(claims.gradients(problem.weights, x) if claims.gradient else []),
+        ]
+        usual = [*claims.outputs, *(claims.gradient or [])]
+        changes.append([_distance(a, b) for a, b in zip(moved, usual, strict=True)])
+    return [max(column) for column in zip(*changes, strict=True)]
+
+
+def _half(array: np.ndarray) -> float:
+    return float(jnp.finfo(array.dtype).eps) ** 0.5
+
+
+def _adjoint(exact: ExactClaims, are_true: bool):
+    """Compares <w, J d> with <J' w, d>, both walked exactly."""
+    if are_true:
+        return True, "both are the slopes of the function"
+    leaves = exact.problem.leaves
+    everything = list(range(len(leaves)))
+    for group in (everything, *([number] for number in everything)):
+        moves = exact.balanced(group, 0)
+        reverse, forward = exact.gradient_along(moves), exact.slope(moves)
+        if reverse is None or forward is None:
+            return None, _NOT_WALKED
+        size = max(reverse[1], forward[1])
+        if not exact.arithmetic.finite(size):
+            continue
+        differ = abs(forward[0] - reverse[0]) > min(leaves[n].eps for n in group) ** 0.5 * size
+        if not differ and group is everything:
+            break
+        if differ and group is not everything:
+            leaf = leaves[group[0]]
+            slopes = f"{float(forward[0]):.6g} in forward mode and {float(reverse[0]):.6g}"
+            return False, f"a slope of {leaf.name} is {slopes} in reverse mode", leaf.path
+    return True, "the slopes of both modes are equal in exact arithmetic"
+
+
+def _linearized(exact: ExactClaims):
+    """Compares `jax.linearize` with `jax.jvp`, both walked exactly, along all leaves at once."""
+    problem, count = exact.problem, len(exact.problem.x)
+    moves = exact.balanced(range(count), 0)
+    directions = tangents(problem, moves)
+
+    def traced():
+        linear = lambda *a: jax.linearize(problem.fun, *a[:count])[1](*a[count:])
+        return realify.realified(jax.make_jaxpr(linear)(*problem.x, *directions))
+
+    found, direct = exact.program(traced, map(exact.lifted, directions)), exact.slope(moves)
+    if found is None or direct is None:
+        return None, _NOT_WALKED
+    (one, size), (other, _) = exact.contracted(found), direct
+    eps = max(leaf.eps for leaf in problem.leaves)
+    if exact.arithmetic.finite(size) and abs(one - other) > eps**0.5 * size:
+        return False, f"the slopes are {float(one):.6g} and {float(other):.6g}"
+    return True, "the slopes are equal in exact arithmetic"
+
+
+def _of_nothing(problem: Problem, claims: Claims) -> Examination:
+    name = "zero cotangents"
+    found = claims.gradients([np.zeros_like(weight) for weight in problem.weights])
+    for leaf, at_zero, gradient in zip(problem.leaves, found, claims.gradient or [], strict=True):
+        # An infinite derivative times zero is NaN, which says nothing of the rule.
+        if np.all(np.isfinite(wide(gradient))) and np.any(wide(at_zero) != 0):
+            worst = wide(at_zero).flat[np.argmax(wide(at_zero).ravel() != 0)]
+            detail = f"a cotangent of zero gives {worst:.6g} in {leaf.name}"
+            return Examination(name, False, detail, (leaf.path,))
+    return Examination(name, True, "zero gives zero")
+
+
+def _linear(problem: Problem, claims: Claims) -> Examination:
+    """Compares the gradient with that of longer, shorter and opposite cotangents."""
+    name = "linear in the cotangent"
+    dtypes = (*problem.dtypes, *(leaf.dtype for leaf in problem.leaves))
+    bits = min(int(jnp.finfo(dtype).bits) for dtype in dtypes)
+    factor = -_LONGER.get(bits, _USUALLY_LONGER)
+    found = claims.gradients([weight * factor for weight in problem.weights])
+    for leaf, scaled, gradient in zip(problem.leaves, found, claims.gradient or [], strict=True):
+        wanted = wide(gradient) * factor
+        is_usual = np.isfinite(wide(scaled)) & np.isfinite(wanted)
+        distance = np.abs(np.where(is_usual, wide(scaled) - wanted, 0.0))
+        # What underflow takes from the usual gradient.
+        lost = float(jnp.finfo(leaf.dtype).tiny) / leaf.eps * abs(factor)
+        allowed = _half(gradient) * np.max(np.abs(wanted), where=is_usual, initial=0.0) + lost
+        if np.max(distance, initial=0.0) > allowed:
+            place = np.unravel_index(np.argmax(distance), distance.shape)
+            detail = (
+                f"cotangents times {factor:.0f} change {leaf.name}{list(map(int, place)) or ''} "
+                f"from {float(wide(gradient)[place]):.6g} to {float(wide(scaled)[place]):.6g}"
+            )
+            return Examination(name, False, detail, (leaf.path,))
+    return Examination(name, True, "longer, opposite cotangents give longer, opposite gradients")
+
+
+def _equal(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
+    return all(
+        np.array_equal(wide(a), wide(b), equal_nan=True) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _distance(left: np.ndarray, right: np.ndarray) -> float:
+    """Returns the largest distance of entries, relative to the largest entry."""
+    a, b = wide(left), wide(right)
+    is_usual = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return float("inf")
+    size = np.max(np.abs(b), where=is_usual, initial=0.0)
+    distance = np.max(np.abs(np.where(is_usual, a - b, 0.0)), initial=0.0)
+    return float(distance / size) if size else float(distance > 0)
