@@ -10,7 +10,7 @@ import numpy as np
 from diffcompare.checking import patterns
 from diffcompare.checking.calculus import true_gradient as true_gradient
 from diffcompare.checking.patterns import Surroundings
-from diffcompare.checking.problem import Problem
+from diffcompare.checking.problem import Moves, Problem, unit_direction
 from diffcompare.checking.report import Entry, LeafReport
 
 Array = np.ndarray  # float64
@@ -93,6 +93,55 @@ def located(
         wrong_entries=wrong.total,
         pattern=report.pattern if found is None else found.sentence,
     )
+
+
+def described(
+    problem: Problem,
+    leaves: Sequence[LeafReport],
+    claimed: Sequence[Array],
+    true: Sequence[Array],
+    *,
+    is_exact: bool,
+    slope: Callable[[Moves], float | None] | None = None,
+) -> list[LeafReport]:
+    """Returns what was found of all leaves, the wrong ones in reverse mode with their entries.
+
+    Args:
+        problem: The function.
+        leaves: What was found so far, of each leaf of the problem.
+        claimed: The claimed gradients, float64.
+        true: The true ones, by the rules of calculus.
+        is_exact: Whether the claimed program was walked exactly.
+        slope: The slope of the function's values along a line, None where there is no single one.
+            Where it contradicts what calculus says of an entry, that leaf is left as it is.
+    """
+    found = []
+    for number, report in enumerate(leaves):
+        leaf = problem.leaves[number]
+        if report.verdict == "wrong" and report.mode != "fwd":
+            around = surroundings_of(problem, number, true)
+            better = located(
+                report, claimed[number], true[number], leaf.eps, around, is_exact=is_exact
+            )
+            if slope is None or all(
+                _is_confirmed(problem, number, entry, slope) for entry in better.entries
+            ):
+                report = better
+        found.append(report)
+    return found
+
+
+def _is_confirmed(
+    problem: Problem, number: int, entry: Entry, slope: Callable[[Moves], float | None]
+) -> bool:
+    leaf = problem.leaves[number]
+    line = unit_direction(leaf, problem.x[number], entry.index)
+    found = slope({number: line.array})
+    if found is None:
+        return False
+    length = float(line.array[entry.index])
+    # Both are exact; only their last digits were lost in float64.
+    return abs(found - entry.true * length) <= 1e-12 * abs(found)
 
 
 def surroundings_of(problem: Problem, leaf: int, true: Sequence[Array] | None) -> Surroundings:
