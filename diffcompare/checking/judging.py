@@ -1,17 +1,14 @@
 """Two witnesses, one verdict for each leaf."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from diffcompare._jaxpr.walk import UnknownPrimitiveError
-from diffcompare.checking import black_box  # noqa
+from diffcompare.checking import black_box
 from diffcompare.checking.budget import Budget, OverBudget
 from diffcompare.checking.claims import Claims
-from diffcompare.checking.examinations import examined
 from diffcompare.checking.exact_claims import ExactClaims
+from diffcompare.checking.examinations import examined
 from diffcompare.checking.findings import summarized
 from diffcompare.checking.problem import Problem
 from diffcompare.checking.report import Examination, LeafReport, Verdict
@@ -25,42 +22,6 @@ _BITS = 640
 # What a direction costs: two walks, and the claimed program in both modes, each of which has about
 # three operations for one of the function.
 _WALKS = 2 + 2 * 3
-
-
-class _X(tuple):
-    def __getitem__(self, leaf):
-        if isinstance(leaf, tuple):
-            return np.concatenate([np.asarray(self[n]).astype(float).ravel() for n in leaf])
-        return super().__getitem__(leaf)
-
-
-class Moving(Primal):
-    def __init__(self, problem, *rest):
-        super().__init__(dataclasses.replace(problem, x=_X(problem.x)), *rest)
-
-    def _flat(self, moves):
-        return tuple(moves), np.concatenate([moves[n].ravel() for n in moves])
-
-    def truth(self, moves): return super().truth(*self._flat(moves))
-    def spread(self, moves, slope, kind): return super().spread(*self._flat(moves), slope, kind)
-    def slopes_of_outputs(self, moves): return super().slopes_of_outputs(*self._flat(moves))
-    def _moved(self, leaf, flat, exponent):
-        if not isinstance(leaf, tuple):
-            yield from super()._moved(leaf, flat, exponent)
-            return
-        sides = [list(self._inputs), list(self._inputs)]
-        start = 0
-        for n in leaf:
-            size = self.problem.leaves[n].size
-            d = flat[start:start+size].reshape(self.problem.leaves[n].shape)
-            start += size
-            for side, moved in zip(sides, super()._moved(n, d, exponent)): side[n] = moved[n]
-        yield from sides
-    def _wider(self, bits):
-        if bits not in self._others:
-            arithmetic = self.arithmetic.wider(self.arithmetic.bits + bits)
-            self._others[bits] = Moving(self.problem, arithmetic, self.budget)
-        return self._others[bits]
 
 
 class Judgement(NamedTuple):
@@ -97,7 +58,7 @@ def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     else:
         try:
             exact = ExactClaims(problem, claims, numbers, budget)
-            found.extend(_by_walks(exact, Moving(problem, numbers, budget), notes))
+            found.extend(_by_walks(exact, Primal(problem, numbers, budget), notes))
         except UnknownPrimitiveError as error:
             notes.append(f"no exact walk: there is no rule for '{error.primitive}'")
             exact = None
@@ -133,7 +94,9 @@ def _by_walks(exact: ExactClaims, primal: Primal, notes: list[str]) -> Iterator[
 def _with_differences(problem, claims, found: list[LeafReport]) -> Iterator[LeafReport]:
     """Yields what was found of each leaf, or what differences say where that is open."""
     open_ = [n for n in range(len(problem.leaves)) if n >= len(found) or _is_open(found[n])]
-    second = dict(zip(open_, black_box.judged(problem, claims, open_) if open_ else [], strict=True))
+    second = dict(
+        zip(open_, black_box.judged(problem, claims, open_) if open_ else [], strict=True)
+    )
     for number in range(len(problem.leaves)):
         other = second.get(number)
         if number >= len(found):

@@ -13,7 +13,7 @@ import numpy as np
 
 from diffcompare._jaxpr.elements import as_array
 from diffcompare.checking.budget import Budget
-from diffcompare.checking.problem import Problem
+from diffcompare.checking.problem import Moves, Problem
 from diffcompare.checking.walks import EXACT, Trail, Variation, trail
 from diffcompare.exact.multiprecision import Arithmetic
 
@@ -115,29 +115,27 @@ class Primal:
             self.largest = max(sizes, default=arithmetic.number(0.0))
         self.loops_under_rules = self._base.has_loops_under_rules
 
-    def truth(self, leaf: int, direction: np.ndarray) -> Truth:
-        """Returns the slope of the value when a leaf moves along a direction."""
-        able = self._able(leaf, direction)
+    def truth(self, moves: Moves) -> Truth:
+        """Returns the slope of the value when leaves move."""
+        able = self._able(moves)
         with able.arithmetic.active():
-            return able._truth(leaf, direction)
+            return able._truth(moves)
 
     def spread(
         self,
-        leaf: int,
-        direction: np.ndarray,
+        moves: Moves,
         slope: Element,
         kind: Literal["rounding", "constants", "passes"],
     ) -> Element:
         """Returns by how much varied walks change a slope; infinity where one has none.
 
         Args:
-            leaf: The leaf that moves.
-            direction: Along what.
+            moves: The leaves that move, and along what.
             slope: The slope of the exact walk.
             kind: What is varied. Rounding: four draws, and one pass less of loops under rules;
                 constants: four draws; passes: of those loops one more, and two more.
         """
-        able = self._able(leaf, direction)
+        able = self._able(moves)
         passes = [Variation("passes", passes=-1)] if self.loops_under_rules else []
         variations = {
             "rounding": [*(Variation("rounding", seed) for seed in range(_DRAWS)), *passes],
@@ -146,7 +144,7 @@ class Primal:
         }[kind]
         with able.arithmetic.active():
             return self._largest(
-                abs(able._central(leaf, direction, variation) - slope) for variation in variations
+                abs(able._central(moves, variation) - slope) for variation in variations
             )
 
     def value_spread(self) -> Element:
@@ -160,11 +158,11 @@ class Primal:
             ]
             return self._largest(abs(value - self.value) for value in found)
 
-    def slopes_of_outputs(self, leaf: int, direction: np.ndarray) -> list[np.ndarray]:
+    def slopes_of_outputs(self, moves: Moves) -> list[np.ndarray]:
         """Returns the slopes of all outputs, from both sides."""
-        exponent, able = self._distance(leaf, direction), self._able(leaf, direction)
+        exponent, able = self._distance(moves), self._able(moves)
         with able.arithmetic.active():
-            beyond, before = able._ends(leaf, direction, EXACT, able._base, exponent)
+            beyond, before = able._ends(moves, EXACT, able._base, exponent)
             scale = able._power(exponent - 1)
             return [
                 as_array((a - b) * scale)
@@ -173,8 +171,8 @@ class Primal:
 
     # Looks.
 
-    def _truth(self, leaf, direction):
-        near = self._distance(leaf, direction)
+    def _truth(self, moves):
+        near = self._distance(moves)
         finite, zero = self.arithmetic.finite, self.arithmetic.number(0.0)
         undefined = Truth("undefined", zero, zero, zero)
         if not finite(self.value):
@@ -182,7 +180,7 @@ class Primal:
         looks: list[tuple[Element, Element]] = []
         for number in range(_LOOKS):
             exponent = near + _CLOSER * number
-            looks.append(self._sides(leaf, direction, exponent))
+            looks.append(self._sides(moves, exponent))
             if not any(map(finite, looks[-1])) and number:
                 return undefined
             slope = self._agreed(looks, self._unseen(exponent))
@@ -253,23 +251,21 @@ class Primal:
 
     # Walks.
 
-    def _ends(self, leaf, direction, variation, base, exponent) -> list[Trail]:
+    def _ends(self, moves, variation, base, exponent) -> list[Trail]:
         """Returns walks that begin beyond the point, and before it."""
-        return [
-            self._walk(inputs, variation, base) for inputs in self._moved(leaf, direction, exponent)
-        ]
+        return [self._walk(inputs, variation, base) for inputs in self._moved(moves, exponent)]
 
-    def _sides(self, leaf, direction, exponent):
+    def _sides(self, moves, exponent):
         """Returns the slopes of both sides, over the distance 2**-exponent."""
-        ends = self._ends(leaf, direction, EXACT, self._base, exponent)
+        ends = self._ends(moves, EXACT, self._base, exponent)
         beyond, before = (self._contracted(end.outcome) for end in ends)
         scaled = self.arithmetic.scaled
         return scaled(beyond - self.value, exponent), scaled(self.value - before, exponent)
 
-    def _central(self, leaf, direction, variation):
-        exponent = self._distance(leaf, direction)
+    def _central(self, moves, variation):
+        exponent = self._distance(moves)
         base = self._walk(self._inputs, variation, None)
-        ends = self._ends(leaf, direction, variation, base, exponent)
+        ends = self._ends(moves, variation, base, exponent)
         beyond, before = (self._contracted(end.outcome) for end in ends)
         return self.arithmetic.scaled(beyond - before, exponent - 1)
 
@@ -279,16 +275,19 @@ class Primal:
             self._constants,
         )  # fmt: skip
 
-    def _moved(self, leaf, direction, exponent):
-        """Returns the inputs with a leaf moved forwards, and moved back."""
-        places = np.flatnonzero(direction)
-        self.budget.spend(_MOVING * places.size)
-        steps = self.arithmetic.lifted(np.asarray(direction).ravel()[places])
-        steps = steps * self._power(-exponent)
+    def _moved(self, moves, exponent):
+        """Returns the inputs with leaves moved forwards, and moved back."""
         for moved in (np.add, np.subtract):
-            array = self._inputs[leaf].copy()
-            array.flat[places] = moved(array.ravel()[places], steps)
-            yield [*self._inputs[:leaf], array, *self._inputs[leaf + 1 :]]
+            inputs = list(self._inputs)
+            for leaf, direction in moves.items():
+                places = np.flatnonzero(direction)
+                self.budget.spend(_MOVING / 2 * places.size)
+                steps = self.arithmetic.lifted(np.asarray(direction).ravel()[places])
+                inputs[leaf] = inputs[leaf].copy()
+                inputs[leaf].flat[places] = moved(
+                    inputs[leaf].ravel()[places], steps * self._power(-exponent)
+                )
+            yield inputs
 
     def _contracted(self, outputs: Sequence[np.ndarray]) -> Element:
         return self.arithmetic.sum(
@@ -317,18 +316,18 @@ class Primal:
 
     # Digits.
 
-    def _distance(self, leaf, direction) -> int:
+    def _distance(self, moves) -> int:
         """Returns how close the first look is: `_NEAR` for a step of about the size of what moves.
 
         Of an entry that is much smaller than its step, only a closer look sees the slope.
         """
-        low, _ = self._ratios(leaf, direction)
+        low, _ = self._ratios(moves)
         return _NEAR if -_SPARED <= low <= 0 else _NEAR - low
 
-    def _able(self, leaf, direction) -> "Primal":
+    def _able(self, moves) -> "Primal":
         """Returns this, or the same with as many digits as the direction needs."""
-        _, high = self._ratios(leaf, direction)
-        more = self._distance(leaf, direction) + high - _NEAR - _SPARED
+        _, high = self._ratios(moves)
+        more = self._distance(moves) + high - _NEAR - _SPARED
         bits = _BITS * (1 + max(0, -(-more // _BITS)))
         if bits <= self.arithmetic.bits:
             return self
@@ -336,9 +335,10 @@ class Primal:
             self._others[bits] = Primal(self.problem, self.arithmetic.wider(bits), self.budget)
         return self._others[bits]
 
-    def _ratios(self, leaf, direction) -> tuple[int, int]:
+    def _ratios(self, moves) -> tuple[int, int]:
         """Returns the smallest and the largest size of an entry in units of its step, as powers."""
-        values, steps = np.abs(self._sizes[leaf]), np.abs(direction)
+        values = np.abs(np.concatenate([self._sizes[leaf].ravel() for leaf in moves]))
+        steps = np.abs(np.concatenate([np.ravel(direction) for direction in moves.values()]))
         usable = (steps > 0) & (values > 0) & np.isfinite(values)
         ratios = np.frexp(values[usable])[1] - np.frexp(steps[usable])[1]
         return (int(ratios.min()), int(ratios.max())) if ratios.size else (0, 0)
