@@ -19,6 +19,7 @@ _EAGER = 60
 # for more. Shorter ones would vanish on their way where numbers are tiny.
 _LONGER = {16: 2.0**8}
 _USUALLY_LONGER = 2.0**20
+DETERMINISTIC = "the same at every call"
 _NOT_WALKED = "the claims cannot be walked exactly"
 # Two ways to compile a program differ by its rounding, which is that of its inputs or some times
 # as much.
@@ -62,7 +63,7 @@ def _within(exact: ExactClaims, name: str, examine: Callable, *options: bool) ->
 
 
 def _deterministic(claims: Claims) -> Examination:
-    name = "the same at every call"
+    name = DETERMINISTIC
     again = claims.values()
     if _equal(claims.outputs, again):
         return Examination(name, True, "two calls gave the same bits")

@@ -21,14 +21,14 @@ class Finding(NamedTuple):
 
 # What is said of a leaf, of several findings: a mistake is one whatever else is found; where there
 # is no derivative, nothing more can be said; and what could not be seen is not called right.
-_WORST_FIRST: tuple[Verdict, ...] = ("wrong", "kink", "inconclusive", "consistent")
+WORST_FIRST: tuple[Verdict, ...] = ("wrong", "kink", "inconclusive", "consistent")
 
 
 def summarized(
     leaf: Leaf, findings: Sequence[Finding], witness: str, modes: Iterable[str]
 ) -> LeafReport:
     """Returns what findings say of a leaf together."""
-    verdict = min((each.verdict for each in findings), key=_WORST_FIRST.index, default="consistent")
+    verdict = min((each.verdict for each in findings), key=WORST_FIRST.index, default="consistent")
     decisive = sorted(
         (each for each in findings if each.verdict == verdict), key=_relative, reverse=True
     )
