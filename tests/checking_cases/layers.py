@@ -174,7 +174,6 @@ LAYERS = {
     "layer norm": layer_norm,
     "batch norm": batch_norm,
     "rms norm": rms_norm,
-    "attention": attention,
     "masked attention": masked_attention,
     "convolution": convolution,
     "depthwise convolution": depthwise,
@@ -189,6 +188,7 @@ LAYERS = {
     "variational bound": variational,
     "gradient penalty": gradient_penalty,
 }
+FULL_PRECISION = {"attention": attention, "gaussian process": gaussian_process}
 
 
 def _loss(fun, *shape):
@@ -299,7 +299,7 @@ LOOPS = {
 CASES = [
     *c.taking_turns("layers", LAYERS, c.FULL, c.RIGHT),
     *c.taking_turns("layers", LAYERS, c.HALF, c.RIGHT),
-    *c.taking_turns("layers", {"gaussian process": gaussian_process}, c.DOUBLE, c.RIGHT),
+    *c.taking_turns("layers", FULL_PRECISION, c.FULL, c.RIGHT),
     *c.taking_turns("losses", LOSSES, ("float32", "bfloat16", "float64", "float16"), c.RIGHT),
     *c.taking_turns("loops", LOOPS, ("float64", "float32", "bfloat16"), c.RIGHT),
 ]

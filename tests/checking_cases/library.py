@@ -112,8 +112,6 @@ ARRAYS = {
         "convolve": lambda x: jnp.convolve(x, x[:3]),
         "difference": lambda x: jnp.diff(x) ** 2,
         "trapezoid": lambda x: jnp.trapezoid(x**2),
-        "interpolation": lambda y: jnp.interp(
-            c.like(y, [0.1, 0.6]), jnp.linspace(0, 1, 6, dtype=y.dtype), y),
         "where": lambda x: jnp.where(x > 0, x**2, jnp.sin(x)),
         "clip": lambda x: jnp.clip(x, -0.5, 0.8),
         "maximum of two": lambda x: jnp.maximum(x, jnp.flip(x) / 3),
@@ -162,6 +160,9 @@ ALGEBRA = {
     ),
 }  # fmt: skip
 SIGNALS = {
+    "interpolation": c.of_vector(
+        lambda y: jnp.interp(c.like(y, [0.1, 0.6]), jnp.linspace(0, 1, 6, dtype=y.dtype), y), 6
+    ),
     "power spectrum": c.of_vector(lambda x: jnp.abs(jnp.fft.rfft(x)) ** 2, 5),
     "filter": c.of_vector(lambda x: jnp.fft.irfft(jnp.fft.rfft(x) * 0.5, 6) ** 2, 6),
     "two-dimensional transform": c.of_matrix(lambda x: jnp.real(jnp.fft.fft2(x)) ** 2, 2, 3),

@@ -17,7 +17,6 @@ TINY = {
         "exponential": jnp.exp,
         "square": lambda x: x**2,
         "scaled up": lambda x: jnp.tanh(x * 1e30),
-        "share": lambda x: x / (4e-30 + x),
         "root of the modulus": lambda x: jnp.sqrt(jnp.abs(x)),
         "logarithm of the modulus": lambda x: jnp.log(jnp.abs(x)),
         "relu": jax.nn.relu,
@@ -40,6 +39,7 @@ HUGE = {
     }.items()
 }
 HUGER = {  # beyond the range of float32
+    "share at 1e-30": c.at(lambda x: x / (4e-30 + x), [1e-30, -3e-30]),
     "product at 1e200": c.at(lambda x: x[0] * (x[1] / 1e200), [1e200, 3e200]),
     "root at 1e-300": c.at(jnp.sqrt, 1e-300),
     "logarithm at 1e300": c.at(jnp.log, 1e300),
@@ -190,7 +190,11 @@ SCALES_WRONG = {
         lambda a: jnp.linalg.eigvalsh(doubled(a)), (_near_degenerate(1e-6)(dtype),)),
 }  # fmt: skip
 
+# The square of the denominator is 0 in float32, so that the slope of 1e29 becomes NaN.
+UNDERFLOWING = {"share at 1e-30": c.at(lambda x: x / (4e-30 + x), [1e-30, -3e-30])}
+
 CASES = [
+    *c.cases("not finite", UNDERFLOWING, c.SINGLE, c.WRONG),
     *c.taking_turns("tiny", TINY, c.FULL, c.RIGHT),
     *c.taking_turns("tiny", TINY, ("float64", "bfloat16"), c.RIGHT),
     *c.taking_turns("huge", HUGE, c.FULL, c.RIGHT),
