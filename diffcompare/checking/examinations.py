@@ -193,7 +193,7 @@ def _linear(problem: Problem, claims: Claims) -> Examination:
     for leaf, scaled, gradient in zip(problem.leaves, found, claims.gradient or [], strict=True):
         wanted = wide(gradient) * factor
         is_usual = np.isfinite(wide(scaled)) & np.isfinite(wanted)
-        distance = np.abs(np.where(is_usual, wide(scaled) - wanted, 0.0))
+        distance = np.abs(_difference(wide(scaled), wanted))
         # What underflow takes from the usual gradient.
         lost = float(jnp.finfo(leaf.dtype).tiny) / leaf.eps * abs(factor)
         allowed = _half(gradient) * np.max(np.abs(wanted), where=is_usual, initial=0.0) + lost
@@ -213,6 +213,12 @@ def _equal(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
     )
 
 
+def _difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns differences, 0 where a number is not finite."""
+    is_usual = np.isfinite(left) & np.isfinite(right)
+    return np.where(is_usual, left, 0.0) - np.where(is_usual, right, 0.0)
+
+
 def _distance(left: np.ndarray, right: np.ndarray) -> float:
     """Returns the largest distance of entries, relative to the largest entry."""
     a, b = wide(left), wide(right)
@@ -220,5 +226,5 @@ def _distance(left: np.ndarray, right: np.ndarray) -> float:
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return float("inf")
     size = np.max(np.abs(b), where=is_usual, initial=0.0)
-    distance = np.max(np.abs(np.where(is_usual, a - b, 0.0)), initial=0.0)
+    distance = np.max(np.abs(_difference(a, b)), initial=0.0)
     return float(distance / size) if size else float(distance > 0)

@@ -99,7 +99,7 @@ class WhiteBox:
         if gradient is not None:
             for leaf in usual:
                 found[leaf] += self._entries(leaf, found[leaf])
-        return found
+        return _without_products_of_infinity(found)
 
     def _together(
         self, leaves: Sequence[int], units: int, lines: int
@@ -392,6 +392,19 @@ class WhiteBox:
     @property
     def _zero(self) -> Element:
         return self.exact.arithmetic.number(0.0)
+
+
+def _without_products_of_infinity(found: list[list[Finding]]) -> list[list[Finding]]:
+    """Returns findings without those of NaN that an infinite slope makes, times a zero tangent."""
+    steep = [any(_NO_SLOPE["steep"] in each.reason for each in some) for some in found]
+
+    def is_product(each: Finding, leaf: int) -> bool:
+        is_nan = each.verdict == "wrong" and each.defect == math.inf
+        return is_nan and (steep[leaf] or (each.mode == "fwd" and any(steep)))
+
+    return [
+        [each for each in some if not is_product(each, leaf)] for leaf, some in enumerate(found)
+    ]
 
 
 def _residue(slope: Element, truth: Truth) -> Element:
