@@ -27,6 +27,7 @@ ROOMS = (
     "comparison",
     "learn",
     "plot",
+    "pytest_plugin",
     "commands",
     "__main__",
 )

@@ -14,7 +14,9 @@ _SHOWN = 3  # entries of a leaf
 _MODES = {"rev": "reverse", "fwd": "forward"}
 _HEADLINES = {
     "wrong": "WRONG: what JAX returns is not the derivative of {}.",
-    "inconclusive": "INCONCLUSIVE: no mistake in the derivative of {} was found, but not all seen.",
+    "inconclusive": (
+        "INCONCLUSIVE: no mistake was found in the derivative of {}, but not all of it was seen."
+    ),
     "kink": "KINK: {} has no derivative at this point, and what JAX returns is as good as any.",
     "consistent": "CONSISTENT: what JAX returns is the derivative of {}.",
 }

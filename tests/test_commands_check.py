@@ -1,0 +1,76 @@
+"""`python -m diffcompare check`: the report, the JSON and the exit status."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from diffcompare.checking.report import LeafReport, Report
+from diffcompare.commands import main
+
+pytest.importorskip("tyro")
+
+FILE = """
+import jax.numpy as jnp
+def loss(w, x):
+    return jnp.sum(jnp.tanh(w * x))
+def loss_args():
+    return jnp.ones(2), jnp.ones(2)
+"""
+
+
+@pytest.fixture
+def target(tmp_path):
+    file = tmp_path / "a_net_to_check.py"
+    file.write_text(FILE)
+    return f"{file}:loss"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the checker is asked for; it answers by the verdict that is written there."""
+    asked = {"verdict": "consistent"}
+
+    def check_grads(fun, args, **options):
+        asked.update(options, name=fun.__name__, count=len(args))
+        leaf = LeafReport("[0]", (2,), "float32", asked["verdict"], "rev", error=float("nan"))
+        return Report((leaf,), modes=tuple(options["modes"]), function="f", reproduce="in Python")
+
+    stub = types.ModuleType("diffcompare.checking.check")
+    stub.check_grads = check_grads
+    monkeypatch.setitem(sys.modules, "diffcompare.checking.check", stub)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [("consistent", 0), ("kink", 0), ("wrong", 1), ("inconclusive", 1)]
+)
+def test_the_exit_status_says_whether_all_is_well(verdict, status, target, asked, capsys):
+    asked["verdict"] = verdict
+    assert main(["check", target]) == status
+    out = capsys.readouterr().out
+    assert out.startswith(verdict.upper())
+    assert f"python -m diffcompare check {target}"[:80] in out
+    assert asked["name"] == "loss"
+    assert asked["count"] == 2
+    assert asked["raises"] is False
+
+
+def test_options_are_passed_and_said_again(target, asked, capsys, tmp_path):
+    arguments = ["--order", "2", "--modes", "rev", "--allow", "clipping", "scaling"]
+    assert main(["check", target, *arguments, "--json", str(tmp_path / "report.json")]) == 0
+    assert asked["order"] == 2
+    assert asked["modes"] == ("rev",)
+    assert asked["allow"] == ("clipping", "scaling")
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["reproduce"].endswith(":loss --order 2 --modes rev --allow clipping scaling")
+    assert found["leaves"][0]["error"] == "NaN"
+
+
+def test_what_is_missing_is_bad_usage(tmp_path, asked, capsys):
+    assert main(["check", str(tmp_path / "no.py:loss")]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as leaving:
+        main(["check"])
+    assert leaving.value.code == 2
