@@ -1,9 +1,10 @@
-"""Runs experiments from the command line; the docstring of the package says how.
+"""Runs experiments and writes the report; the docstring of the package says how.
 
 Exit status: 0 all well, 1 an experiment failed, 2 bad usage or missing data.
 """
 
 import argparse
+import datetime
 import difflib
 import signal
 import sys
@@ -47,11 +48,14 @@ def main(argv: Sequence[str], package: str = "experiments") -> int:
             return 0
         _check_processes(options)
         if rest:
-            return _run_one(_chosen(rest[0], known), options, rest[1:])
+            status = _run_one(_chosen(rest[0], known), options, rest[1:])
+            return status or _report(known, options, package)
         if options.help:
             print(f"{_parser(package).format_help()}\nexperiments:\n{_listing(known)}")
             return 0
-        return _run_all(known, options)
+        # What failed keeps neither the others nor the report of the others from being written.
+        statuses = (_run_all(known, options), _report(known, options, package))
+        return min(filter(None, statuses), default=0)
     except _registry.UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return _BAD_USAGE
@@ -173,6 +177,31 @@ def _configured(
         prog=f"python -m {experiment.module}",
         description=f"{experiment.claim}\n\nBeside these: --quick, --replot, --out FOLDER.",
     )
+
+
+def _report(
+    known: dict[str, _registry.Experiment], options: argparse.Namespace, package: str
+) -> int:
+    """Writes the report of all experiments whose files are in the folder."""
+    if options.process_id:  # the first process writes
+        return 0
+    from experiments import _claims, _report
+
+    # The claims are about the experiments of this package.
+    claims = _claims.CLAIMS if package == "experiments" else ()
+    today = datetime.datetime.now(datetime.UTC).date()
+    try:
+        written = _report.write(options.out, known, claims, today)
+    except _registry.UsageError as error:
+        print(f"error: no report: {error}", file=sys.stderr)
+        return _BAD_USAGE
+    except Exception:
+        traceback.print_exc()
+        print("failed: the report", file=sys.stderr)
+        return _FAILED
+    if written:
+        print(f"\n{written.page} shows {written.experiments} of {len(known)} experiments")
+    return 0
 
 
 def _guarded(experiment: _registry.Experiment, options: argparse.Namespace, config: Any) -> int:

@@ -98,6 +98,13 @@ def write(folder, **modules):
         (folder / f"{name}.py").write_text(textwrap.dedent(source))
 
 
+REPORT = ("README.md", "report.html")
+
+
+def files_of(name):
+    return {f"{name}.{kind}" for kind in ("json", "png", "svg")}
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
@@ -105,7 +112,7 @@ def contents(folder):
 def test_a_run_writes_the_numbers_and_both_pictures_and_prints_a_table(package, capsys):
     assert _runner.main([], package) == 0
     files = contents("figures")
-    assert set(files) == {"parabola.json", "parabola.png", "parabola.svg"}
+    assert set(files) == {*files_of("parabola"), *REPORT}
     assert files["parabola.png"].startswith(b"\x89PNG")
     assert b"<svg" in files["parabola.svg"]
     printed = capsys.readouterr()
@@ -181,7 +188,7 @@ def test_an_experiment_that_does_not_ask_for_64_bits_has_none(package):
 def test_one_failure_does_not_keep_the_others_from_running(package, capsys):
     write(Path(package), eruption=ERUPTION)
     assert _runner.main(["--quick"], package) == 1
-    assert set(contents("figures")) == {"parabola.json", "parabola.png", "parabola.svg"}
+    assert set(contents("figures")) == {*files_of("parabola"), *REPORT}
     printed = capsys.readouterr().err
     assert "RuntimeError: it erupted" in printed
     assert "failed: eruption (1 of 2)" in printed
@@ -358,7 +365,7 @@ def test_every_experiment_runs_at_its_smallest_size_and_is_drawn_again(name, tmp
     monkeypatch.chdir(ROOT)
     assert _runner.main([name, "--quick", "--out", str(tmp_path)]) == 0
     first = contents(tmp_path)
-    assert set(first) == {f"{name}.{kind}" for kind in ("json", "png", "svg")}
+    assert set(first) == {*files_of(name), *REPORT}
     assert _runner.main([name, "--replot", "--out", str(tmp_path)]) == 0
     assert contents(tmp_path) == first
 

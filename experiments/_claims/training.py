@@ -14,7 +14,9 @@ EXPONENT = 0.05
 
 
 def _filled(result) -> Found:
-    of_digits, of_photo, lost = [], [], []
+    of_digits: list[Number] = []
+    of_photo: list[Number] = []
+    lost = []
     for task in result.tasks:
         *others, network = task.psnr.mean(axis=1)
         gain = Number(f"{task.name}: gain over the best other", float(network - max(others)), ">",
