@@ -18,8 +18,8 @@ def _inner_products(result) -> Found:
     lines = result.lines
     grid = networks.on_grid(lines.half, lines.classes.shape[0])
     scores = [
-        sum(float(w) * grid[:, axis] for axis, w in enumerate(row)) + float(b)
-        for row, b in zip(lines.weight, lines.bias, strict=True)
+        float(across) * grid[:, 0] + float(up) * grid[:, 1] + float(b)
+        for (across, up), b in zip(lines.weight, lines.bias, strict=True)
     ]
     other = int((np.argmax(scores, axis=0) != lines.classes.ravel()).sum())
     return Found(

@@ -98,7 +98,7 @@ def found(each: Number) -> str:
 
 
 def bound(each: Number) -> str:
-    """Returns the bound that a number has to keep; empty where there is none.
+    r"""Returns the bound that a number has to keep; empty where there is none.
 
     Example:
         >>> bound(Number("error", 1.0, "<=", 0.01)), bound(Number("images", 8))
@@ -119,7 +119,7 @@ def deciding(judged: Judged) -> list[Number]:
 
 
 def sentence(each: Number) -> str:
-    """Returns a number in one line.
+    r"""Returns a number in one line.
 
     Example:
         >>> sentence(Number("error", 1e-3, "<", 0.01))
