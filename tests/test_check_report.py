@@ -35,7 +35,7 @@ TRANSPOSED = leaf(
     wrong_entries=4096,
     pattern=(
         "2 times too large: the rule of `dense` (custom_vjp, net.py:41) scales gradients by 2 "
-        "(if on purpose: allow='scaling')"
+        "(if on purpose: allow 'scaling')"
     ),
     reason="the slope along direction 1 is claimed 3.2, and is 1.6",
 )
@@ -75,7 +75,7 @@ WRONG: what JAX returns is not the derivative of loss.
 
 [0]['layers'][3]['w']  (64, 64)  float32  wrong in reverse mode, off by 50 %
     2 times too large: the rule of `dense` (custom_vjp, net.py:41) scales gradients by 2 (if on
-    purpose: allow='scaling')
+    purpose: allow 'scaling')
     entry      claimed       true   error   (all 4096 entries are wrong)
     (17, 3)   0.501235   0.250617   100 %
     (4, 10)    -0.3312    -0.1656   100 %

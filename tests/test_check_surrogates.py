@@ -132,7 +132,7 @@ def test_what_is_on_purpose_is_wrong_unless_it_is_allowed(name):
     (leaf,) = judged(fun, (X,), ["[0]"]).leaves
     assert leaf.verdict == "wrong"
     assert f"the rule of `{name}`" in leaf.pattern
-    assert leaf.pattern.endswith(f"(if on purpose: allow='{kind}')")
+    assert leaf.pattern.endswith(f"(if on purpose: allow '{kind}')")
     found = judged(fun, (X,), ["[0]"], allow=(kind,))
     assert found.leaves[0].verdict == "consistent"
     assert found.leaves[0].reason.startswith(f"allowed: the rule of `{name}`")
@@ -156,6 +156,23 @@ def test_a_mistake_within_what_is_allowed_is_still_wrong():
     (leaf,) = judged(fun, (X,), ["[0]"], allow=("straight-through",)).leaves
     assert leaf.verdict == "wrong"
     assert "`mistaken`" in leaf.pattern
+
+
+def test_a_leaf_that_no_rule_touches_is_not_excused_nor_explained():
+    """What is wrong there is something else, such as rounding."""
+    fun = lambda x, y: jnp.sum(FUNCTIONS["rounded"](2 * x)) + jnp.sum(jnp.sin(y))
+    found = judged(fun, (X, X), ["[0]", "[1]"], allow=("straight-through",))
+    assert [leaf.verdict for leaf in found.leaves] == ["consistent", "wrong"]
+    assert found.leaves[1].pattern == ""
+
+
+def test_a_leaf_is_told_of_the_rules_that_touch_it_alone():
+    fun = lambda x, y: jnp.sum(FUNCTIONS["scaled"](x)) + jnp.sum(FUNCTIONS["mistaken"](y) * x)
+    one, other = judged(fun, (X, X), ["[0]", "[1]"]).leaves
+    assert "`scaled`" in one.pattern
+    assert "`mistaken`" not in one.pattern
+    assert "`mistaken`" in other.pattern
+    assert "`scaled`" not in other.pattern
 
 
 def test_a_stopped_gradient_is_allowed_by_its_name():

@@ -85,7 +85,7 @@ def _left_out(leaves: Sequence[LeafReport]) -> str:
 def _block(leaf: LeafReport) -> list[str]:
     lines = [_cut(_headline(leaf))]
     if leaf.pattern:
-        lines += _wrapped(leaf.pattern, _INDENT, 2)
+        lines += _wrapped(leaf.pattern, _INDENT, 3)
     if leaf.reason and not (leaf.pattern and leaf.entries):
         lines += _wrapped(leaf.reason, _INDENT, 2)
     return lines + _table(leaf)

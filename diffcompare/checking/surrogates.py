@@ -33,6 +33,8 @@ NAMES = ("straight-through", "clipping", "reversal", "scaling", "stop-gradient")
 _SECONDS = 5.0
 # Enough for gradients of double precision, with as many digits again for what cancels.
 _BITS = 200
+# How many rules are looked at one by one: each takes a gradient.
+_TOLD_APART = 4
 # Rounding of the constants in rules of JAX itself, which are not the function's own.
 _ROUNDED = 32.0
 
@@ -137,36 +139,86 @@ def allowed(
     names = check_names(allow)
     if not _is_wrong(judgement):
         return judgement
-    judgement = judgement._replace(leaves=_described(problem, claims, judgement, slope))
-    found = _disagreements(problem)
-    if not found:
+    gradients = _gradients(problem, claims, judgement.exact)
+    described = _described(problem, judgement.leaves, gradients, slope)
+    judgement = judgement._replace(leaves=described)
+    causes = _causes(problem, gradients, names)
+    if not causes:
         return judgement
-    reasons = [(each, explained(each)) for each in found]
-    chosen = [(each, why) for each, why in reasons if _is_named(each, why, names)]
-    excused = _excused(problem, claims, judgement.exact, judgement.leaves, reasons, chosen)
-    said = "; ".join(dict.fromkeys(why.sentence for _, why in chosen))
-    # What is allowed and yet wrong is so by something else, where there is something else.
-    others = [why for each, why in reasons if not _is_named(each, why, names)]
+    excused = _excused(problem, gradients, described, causes)
     leaves = []
-    for number, leaf in enumerate(judgement.leaves):
+    for number, leaf in enumerate(described):
+        touching = [cause for cause in causes if number in cause.leaves]
         if number in excused:
             leaf = dataclasses.replace(
                 leaf, verdict="consistent", entries=(), wrong_entries=None, pattern="",
-                reason=f"allowed: {said}", mode=" ".join(claims.modes),
+                reason=_allowed(touching), mode=" ".join(claims.modes),
             )  # fmt: skip
-        elif leaf.verdict == "wrong":
-            leaf = dataclasses.replace(
-                leaf, pattern=_said(leaf.pattern, others or [why for _, why in chosen])
-            )
+        elif leaf.verdict == "wrong" and touching:
+            # What is allowed and yet wrong is so by something else, where there is something else.
+            others = [cause for cause in touching if not cause.is_allowed]
+            leaf = dataclasses.replace(leaf, pattern=_said(leaf.pattern, others or touching))
         leaves.append(leaf)
-    is_nonlinear = any(not each.is_linear for each, _ in chosen)
-    examinations = [
-        _examination(each, reasons, is_nonlinear, said) for each in judgement.examinations
-    ]
-    notes = list(judgement.notes)
-    if excused or any(each.passed is None and said in each.detail for each in examinations):
-        notes.append(f"allowed: {said}")
+    examinations = [_examination(each, causes) for each in judgement.examinations]
+    notes = [*judgement.notes]
+    if excused or examinations != list(judgement.examinations):
+        notes += [_allowed(causes)] if any(cause.is_allowed for cause in causes) else []
     return judgement._replace(leaves=leaves, examinations=examinations, notes=notes)
+
+
+class _Cause(NamedTuple):
+    """A rule that is not that of calculus."""
+
+    disagreement: Any
+    why: Explanation
+    leaves: frozenset[int]  # whose gradients it changes
+    is_allowed: bool
+
+
+class _Gradients(NamedTuple):
+    """The gradients by all leaves, float64; None where they are not known."""
+
+    claimed: list[Array] | None
+    is_exact: bool  # whether the claimed program was walked exactly
+    true: list[Array] | None
+
+
+def _gradients(problem: Problem, claims: Claims, exact: ExactClaims | None) -> _Gradients:
+    walked = exact.exact_gradient if exact is not None else None
+    claimed = claims.gradient if walked is None else walked
+    return _Gradients(
+        None if claimed is None else list(map(wide, claimed)),
+        walked is not None,
+        _by_rules(problem, frozenset()),
+    )
+
+
+def _by_rules(problem: Problem, places: frozenset[tuple[str, str]]) -> list[Array] | None:
+    """Returns the gradients where the rules at some places are honoured, and no other."""
+    is_honoured = lambda eqn: (_function(eqn), custom_rules.place_of(eqn)) in places
+    found = true_gradient(problem, arithmetic(_BITS), Budget(_SECONDS), is_honoured)
+    return None if found is None else list(map(wide, found))
+
+
+def _place(disagreement: Any) -> tuple[str, str]:
+    return disagreement.function, disagreement.place
+
+
+def _causes(problem: Problem, gradients: _Gradients, names: Sequence[str]) -> list[_Cause]:
+    found = _disagreements(problem)
+    causes = []
+    for each in found:
+        leaves = frozenset(range(len(problem.leaves)))
+        alone = None
+        if gradients.true is not None and len(found) <= _TOLD_APART:
+            alone = _by_rules(problem, frozenset({_place(each)}))
+        if gradients.true is not None and alone is not None:
+            pairs = zip(problem.leaves, alone, gradients.true, strict=True)
+            changed = [location.wrong_entries(a, b, leaf.eps).total > 0 for leaf, a, b in pairs]
+            leaves = frozenset(np.flatnonzero(changed).tolist())
+        why = explained(each)
+        causes.append(_Cause(each, why, leaves, _is_named(each, why, names)))
+    return causes
 
 
 def _is_named(disagreement: Any, why: Explanation, names: Sequence[str]) -> bool:
@@ -175,20 +227,14 @@ def _is_named(disagreement: Any, why: Explanation, names: Sequence[str]) -> bool
     return why.name in names or is_estimator
 
 
-def _described(problem: Problem, claims: Claims, judgement: Any, slope: Any) -> list[LeafReport]:
+def _described(
+    problem: Problem, leaves: Sequence[LeafReport], gradients: _Gradients, slope: Any
+) -> list[LeafReport]:
     """Returns the leaves with the entries that are wrong, where calculus knows the true ones."""
-    leaves, exact = list(judgement.leaves), judgement.exact
-    if claims.gradient is None or not any(leaf.verdict == "wrong" for leaf in leaves):
-        return leaves
-    true = true_gradient(problem, arithmetic(_BITS), Budget(_SECONDS))
-    if true is None:
-        return leaves
-    exactly = exact.exact_gradient if exact is not None else None
-    claimed = claims.gradient if exactly is None else exactly
-    return location.described(
-        problem, leaves, list(map(wide, claimed)), list(map(wide, true)),
-        is_exact=exactly is not None, slope=slope,
-    )  # fmt: skip
+    claimed, is_exact, true = gradients
+    if claimed is None or true is None:
+        return list(leaves)
+    return location.described(problem, leaves, claimed, true, is_exact=is_exact, slope=slope)
 
 
 def _is_wrong(judgement: Any) -> bool:
@@ -211,30 +257,25 @@ def _disagreements(problem: Problem) -> Sequence[Any]:
 
 
 def _excused(
-    problem: Problem,
-    claims: Claims,
-    exact: ExactClaims | None,
-    leaves: Sequence[LeafReport],
-    reasons: Sequence[tuple[Any, Explanation]],
-    chosen: Sequence[tuple[Any, Explanation]],
+    problem: Problem, gradients: _Gradients, leaves: Sequence[LeafReport], causes: Sequence[_Cause]
 ) -> set[int]:
-    """Returns the numbers of wrong leaves whose claims are what the chosen rules make of them."""
-    wrong = {number for number, leaf in enumerate(leaves) if leaf.verdict == "wrong"}
-    if not wrong or not chosen:
+    """Returns the numbers of wrong leaves whose claims are what the allowed rules make of them."""
+    allowed = [cause for cause in causes if cause.is_allowed]
+    wrong = {
+        number for number, leaf in enumerate(leaves)
+        if leaf.verdict == "wrong" and any(number in cause.leaves for cause in allowed)
+    }  # fmt: skip
+    if not wrong:
         return set()
-    places = {(each.function, each.place) for each, _ in chosen}
-    is_chosen = lambda eqn: (_function(eqn), custom_rules.place_of(eqn)) in places
-    wanted = true_gradient(problem, arithmetic(_BITS), Budget(_SECONDS), is_chosen)
-    if wanted is None or claims.gradient is None:
+    wanted = _by_rules(problem, frozenset(_place(cause.disagreement) for cause in allowed))
+    if wanted is None or gradients.claimed is None:
         # Then it is for all rules that disagree, or for none.
-        return wrong if len(chosen) == len(reasons) else set()
-    given = exact.exact_gradient if exact is not None else None
+        return wrong if len(allowed) == len(causes) else set()
     found = set()
     for number in wrong:
-        leaf = problem.leaves[number]
-        claimed = wide(given[number] if given is not None else claims.gradient[number])
-        precision = _ROUNDED * leaf.eps if given is not None else leaf.eps**0.5
-        if _is_close(claimed, wide(wanted[number]), precision):
+        eps = problem.leaves[number].eps
+        precision = _ROUNDED * eps if gradients.is_exact else eps**0.5
+        if _is_close(gradients.claimed[number], wanted[number], precision):
             found.add(number)
     return found
 
@@ -244,31 +285,33 @@ def _is_close(claimed: Array, wanted: Array, precision: float) -> bool:
     return bool(np.all(np.abs(claimed - wanted) <= precision * size))
 
 
-def _examination(
-    examination: Examination,
-    reasons: Sequence[tuple[Any, Explanation]],
-    is_allowed: bool,
-    said: str,
-) -> Examination:
+def _examination(examination: Examination, causes: Sequence[_Cause]) -> Examination:
     """Returns an examination of what clips, excused or with the name of what does it."""
     # Whatever else clips does so by no rule that is known.
-    clips = [why.sentence for each, why in reasons if not each.is_linear]
-    if examination.passed is not False or not clips:
+    clipping = [cause for cause in causes if not cause.disagreement.is_linear]
+    if examination.passed is not False or "linear" not in examination.name or not clipping:
         return examination
-    if is_allowed and "linear" in examination.name:
-        return examination._replace(passed=None, detail=f"allowed: {said}")
-    return examination._replace(detail="; ".join([examination.detail, *clips]))
+    if all(cause.is_allowed for cause in clipping):
+        return examination._replace(passed=None, detail=_allowed(clipping))
+    sentences = [cause.why.sentence for cause in clipping]
+    return examination._replace(detail="; ".join([examination.detail, *sentences]))
 
 
-def _said(pattern: str, reasons: Sequence[Explanation]) -> str:
+def _allowed(causes: Sequence[_Cause]) -> str:
+    sentences = [cause.why.sentence for cause in causes if cause.is_allowed]
+    return f"allowed: {'; '.join(dict.fromkeys(sentences))}"
+
+
+def _said(pattern: str, causes: Sequence[_Cause]) -> str:
     """Returns a pattern, and the rule that makes it."""
-    first, *others = reasons
-    names = [why.name for why in reasons if why.name]
-    said = first.sentence
+    first, *others = causes
+    said = first.why.sentence
     if others:
-        said += f"; and {len(others)} more" if len(others) > 1 else f"; {others[0].sentence}"
+        more = others[0].why.sentence if len(others) == 1 else f"and {len(others)} more rules"
+        said += f"; {more}"
+    names = dict.fromkeys(repr(cause.why.name) for cause in causes if cause.why.name)
     if names:
-        said += f" (if on purpose: allow={names[0]!r})"
+        said += f" (if on purpose: allow {', '.join(names)})"
     return f"{pattern}: {said}" if pattern else said
 
 
