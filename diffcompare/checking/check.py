@@ -172,6 +172,6 @@ def _whole(leaves: Sequence[Leaf], reports: Sequence[LeafReport]) -> Iterator[Le
         leaf, worst = min(parts, key=lambda part: WORST_FIRST.index(part[1].verdict))
         if leaf.part:
             why = f"the {leaf.part} part: {worst.reason}" if worst.reason else ""
-            dtype = jnp.promote_types(leaf.dtype, jnp.complex64).name
+            dtype = f"complex{2 * jnp.finfo(leaf.dtype).bits}"
             worst = dataclasses.replace(worst, path=path, dtype=dtype, reason=why)
         yield worst

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr
 
+from diffcompare import _tree
 from diffcompare._jaxpr import realify
 from diffcompare.numerical.host import TRACING_ERRORS
 
@@ -82,7 +83,7 @@ class Problem:
 
     def contracted(self, outputs: Sequence[Any]) -> jax.Array:
         """Returns the weighted sum of outputs, in the widest of their dtypes."""
-        wide = functools.reduce(jnp.promote_types, self.dtypes)
+        wide = max(map(_tree.working_dtype, self.dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
         terms = [
             jnp.sum(output.astype(wide) * jnp.asarray(weight, wide))
             for output, weight in zip(outputs, self.weights, strict=True)

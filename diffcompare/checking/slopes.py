@@ -199,9 +199,10 @@ class Primal:
             return Truth("smooth", zero, zero, unseen)
         slope = (right + left) / 2
         if len(looks) == 1:
-            # A jump to both sides alike has the same huge slope on both.
-            huge = self._power(_NEAR // 2) * self._size()
-            is_agreed = apart <= biggest * self._power(-_AGREED) and biggest <= huge
+            # A jump to both sides alike has the same huge slope on both, and what grows like x |x|
+            # the same tiny one, of the size of the distance.
+            low, high = (self._power(sign * _NEAR // 2) * self._size() for sign in (-1, 1))
+            is_agreed = apart <= biggest * self._power(-_AGREED) and low <= biggest <= high
             return Truth("smooth", slope, slope, apart + unseen) if is_agreed else None
         before, behind = looks[-2]
         change, earlier = abs(slope - (before + behind) / 2), abs(before - behind)
