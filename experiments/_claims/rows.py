@@ -73,8 +73,8 @@ ROWS = (
     Row(27, "Level 2: symbolic", "A formula by the chain and product rules: accurate, tedious."),
     Row(28, "Level 3: automatic", "Divide and conquer on a graph: backpropagation is efficient."),
     Row(29, "Chains of factors", "Each gradient is a product of local derivatives along the graph.",
-        r"\frac{\partial L}{\partial W_1} = \frac{\partial L}{\partial \hat{y}} "
-        r"\frac{\partial \hat{y}}{\partial g} \frac{\partial g}{\partial f} "
+        r"\frac{\partial L}{\partial W_1} = \frac{\partial L}{\partial \hat{y}} \; "
+        r"\frac{\partial \hat{y}}{\partial g} \; \frac{\partial g}{\partial f} \; "
         r"\frac{\partial f}{\partial W_1}"),
     Row(30, "Four local derivatives", "Those of the loss, of both products, and of the ReLU, which "
         "has none at zero: there a convention decides.",

@@ -73,9 +73,9 @@ class Contents(NamedTuple):
         if not other:
             return ""
         return (
-            f"{len(other)} of {len(self.runs)} experiments were not run at full size "
-            f"({', '.join(other)}). Their numbers, and the verdicts that follow from them, show "
-            "that the programs work, and no more."
+            f"Not run at full size: {', '.join(other)} ({len(other)} of {len(self.runs)}). Numbers "
+            "of such runs, and the verdicts that follow from them, show that the programs work, "
+            "and no more."
         )
 
 

@@ -16,8 +16,8 @@ def text(contents: Contents) -> str:
         blocks.append(f"**{warning}**")
     blocks += [f"Not read: {problem}" for problem in contents.problems]
     if contents.rows:
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in contents.counted().items())
-        blocks += ["## The claims of the lecture", f"Of {len(contents.judged)}: {counts}."]
+        counts = ", ".join(f"{verdict}: {count}" for verdict, count in contents.counted().items())
+        blocks += ["## The claims of the lecture", f"{len(contents.judged)} claims; {counts}."]
         blocks.append(_claims(contents))
     blocks += ["## The experiments", *(_experiment(run) for run in contents.runs)]
     blocks += [
