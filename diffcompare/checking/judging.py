@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from diffcompare._jaxpr.walk import UnknownPrimitiveError
+from diffcompare.checking import black_box
 from diffcompare.checking.budget import Budget, OverBudget
 from diffcompare.checking.calculus import true_gradient
 from diffcompare.checking.claims import Claims
@@ -54,7 +55,7 @@ def judged(problem: Problem, claims: Claims, seconds: float) -> Judgement:
 
 def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     if not claims.modes:
-        why = "; ".join([*claims.misfits.values(), *claims.missing.values()])
+        why = "; ".join(dict.fromkeys([*claims.misfits.values(), *claims.missing.values()]))
         leaves = [undecided(leaf, why) for leaf in problem.leaves]
         return Judgement(leaves, examined(problem, claims, None, False), [], None, None, 0.0)
     exact, primal, notes, found = _by_walks(problem, claims, numbers, budget)
@@ -101,11 +102,6 @@ def _reports(exact: ExactClaims, primal: Primal) -> tuple[list[LeafReport], str]
 def _with_differences(problem, claims, found: list[LeafReport]) -> Iterator[LeafReport]:
     """Yields what was found of each leaf, or what differences say where that is open."""
     open_ = [n for n in range(len(problem.leaves)) if n >= len(found) or _is_open(found[n])]
-    try:
-        from diffcompare.checking import black_box
-    except ImportError:
-        yield from found or [undecided(leaf, "no differences yet") for leaf in problem.leaves]
-        return
     second = dict(
         zip(open_, black_box.judged(problem, claims, open_) if open_ else [], strict=True)
     )
