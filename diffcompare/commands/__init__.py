@@ -12,7 +12,7 @@ from typing import Any
 BAD_USAGE = 2
 
 # Each is a function in a module of its name.
-_PROGRAMS = ("check", "classify", "train")
+_PROGRAMS = ("check", "classify", "compare", "derive", "train")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -185,7 +185,7 @@ def _measured(
 
 
 def _by_estimate(problem: Problem, seconds: float, repeats: int) -> tuple[PyTree, Cost, float]:
-    estimated = references.estimator(problem.fun, problem.x)
+    estimated = references.estimator(references.ending(problem), problem.x)
     run = lambda: estimated(problem.x, problem.others)
     found, cost = measuring.called(run, seconds=seconds, repeats=repeats, compiles=True)
     as_wide = lambda tree: [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from diffcompare._jaxpr import custom_rules, promote, walk
 from diffcompare.comparison import measuring, work
@@ -26,6 +26,10 @@ DIGITS = 50
 # equation whatever it works on, for an operation on single numbers, and for a multiplication and
 # an addition of a product of matrices. mpmath alone takes about three times as long.
 _EQUATION, _OPERATION, _PRODUCT, _WITHOUT_FLINT = 2e-4, 1e-5, 2e-6, 3.0
+
+# A loop that takes so many times longer elsewhere than where the function is differentiated is
+# taken for one without end.
+_LONGER = 100.0
 
 # Two references that differ by less are the same, as far as any dtype shows.
 _SAME = 2.0**-50
@@ -288,16 +292,30 @@ def _widened(problem: Problem) -> Iterator[tuple[Callable, PyTree, list[Any], bo
     """Yields the function and its arguments in float64, where they have fewer digits."""
     jaxpr = problem.jaxpr
     if jaxpr is None or all(leaf.dtype == np.float64 for leaf in problem.leaves):
-        yield problem.fun, problem.x, problem.others, False
+        yield ending(problem), problem.x, problem.others, False
         return
     # JAX knows no float64 otherwise.
     with jax.enable_x64(True):
-        run = jaxpr_as_fun(promote.promote(jaxpr, 64))
+        run = _ending(problem, promote.promote(jaxpr, 64))
         widen = lambda leaf: (
             jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
         )
         fun = lambda x, others: run(*jax.tree.leaves((x, others)))[0]
         yield fun, *jax.tree.map(widen, (problem.x, problem.others)), True
+
+
+def ending(problem: Problem) -> Callable:
+    """Returns the function of a problem, whose loops end wherever it is evaluated."""
+    if problem.jaxpr is None:
+        return problem.fun
+    run = _ending(problem, problem.jaxpr)
+    return lambda x, others: run(*jax.tree.leaves((x, others)))[0]
+
+
+def _ending(problem: Problem, jaxpr: ClosedJaxpr) -> Callable:
+    assert problem.jaxpr is not None
+    here = work.measured(problem.jaxpr, [*problem.leaves, *problem.others])
+    return work.bounded(jaxpr, _LONGER * here.equations)
 
 
 def estimate_of(fun: Callable, x: PyTree, others: list[Any]) -> Estimate:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +39,7 @@ def length(jaxpr: ClosedJaxpr | Jaxpr) -> int:
 
     Example:
         >>> length(jax.make_jaxpr(lambda x: lax.fori_loop(0, 9, lambda i, y: y * y, x))(1.0))
-        3
+        2
     """
     return sum(sum(map(length, bodies(eqn))) or 1 for eqn in walk.close(jaxpr).jaxpr.eqns)
 
@@ -74,6 +74,26 @@ def measured(jaxpr: ClosedJaxpr, inputs: Sequence[Any]) -> Work:
         return counter.work
 
     return Work(*map(float, count(*map(jnp.asarray, inputs))))
+
+
+def bounded(jaxpr: ClosedJaxpr, equations: float) -> Callable[..., list[Any]]:
+    """Returns a program as a function whose loops end: where they have not by then, it is NaN.
+
+    A loop that ends where the function is differentiated need not end a long step away.
+
+    Args:
+        jaxpr: The program.
+        equations: After how many of them a `while` is stopped.
+
+    Example:
+        >>> loop = lambda x: lax.while_loop(lambda y: y < 100, lambda y: 2 * y, x)
+        >>> run = bounded(jax.make_jaxpr(loop)(1.0), 1000)
+        >>> [float(run(x)[0]) for x in (1.0, 0.0)]
+        [128.0, nan]
+    """
+    if not _has_while(jaxpr):
+        return jaxpr_as_fun(jaxpr)
+    return lambda *inputs: walk.walk(jaxpr, _Counter(equations), list(map(jnp.asarray, inputs)))
 
 
 def _of_equation(eqn: JaxprEqn) -> Work:
@@ -122,9 +142,10 @@ def _has_while(jaxpr: ClosedJaxpr | Jaxpr) -> bool:
 
 
 class _Counter(walk.Interpreter[Any]):
-    """Runs a program and counts; loops carry the count along."""
+    """Runs a program and counts; loops carry the count along, and may be stopped by it."""
 
-    def __init__(self):
+    def __init__(self, equations: float = math.inf):
+        self.limit = equations
         self.work = jnp.zeros(3, jnp.float32)
 
     def constant(self, value):
@@ -150,12 +171,21 @@ class _Counter(walk.Interpreter[Any]):
 
         def body(state):
             work, carry = state
-            outputs, more = _counted(loop.body, [*of_body, *carry])
+            outputs, more = self._counted(loop.body, [*of_body, *carry])
             return work + more + jnp.asarray(each_time, jnp.float32), outputs
 
-        condition = lambda state: jaxpr_as_fun(loop.condition)(*of_condition, *state[1])[0]
-        self.work, carry = lax.while_loop(condition, body, (self.work, inputs[start:]))
-        return carry
+        goes_on = lambda carry: jaxpr_as_fun(loop.condition)(*of_condition, *carry)[0]
+        condition = lambda state: goes_on(state[1]) & (state[0][0] < self.limit)
+        self.work, carry = lax.while_loop(condition, body, (self.work, list(inputs[start:])))
+        if self.limit == math.inf:
+            return carry
+        is_stopped = goes_on(carry)
+        return [
+            jnp.where(is_stopped, jnp.asarray(jnp.nan, value.dtype), value)
+            if jnp.issubdtype(value.dtype, jnp.floating)
+            else value
+            for value in carry
+        ]
 
     def _scan(self, eqn, inputs):
         scan = walk.scan_parts(eqn)
@@ -163,7 +193,7 @@ class _Counter(walk.Interpreter[Any]):
 
         def body(state, slices):
             work, carry = state
-            outputs, more = _counted(scan.body, [*constants, *carry, *slices])
+            outputs, more = self._counted(scan.body, [*constants, *carry, *slices])
             return (work + more, outputs[: scan.carry]), outputs[scan.carry :]
 
         start = (self.work, carry)
@@ -174,12 +204,11 @@ class _Counter(walk.Interpreter[Any]):
 
     def _cond(self, eqn, inputs):
         index, *operands = inputs
-        paths = [functools.partial(_counted, branch) for branch in walk.branches(eqn)]
+        paths = [functools.partial(self._counted, branch) for branch in walk.branches(eqn)]
         outputs, more = lax.switch(index.astype(jnp.int32), paths, operands)
         self.work = self.work + more
         return outputs
 
-
-def _counted(jaxpr, inputs):
-    counter = _Counter()
-    return walk.walk(jaxpr, counter, inputs), counter.work
+    def _counted(self, jaxpr, inputs):
+        counter = _Counter(self.limit)
+        return walk.walk(jaxpr, counter, inputs), counter.work
