@@ -120,3 +120,14 @@ def test_the_fixture_is_listed_with_what_it_does(pytester):
     result.stdout.fnmatch_lines(
         ["check_grads*", "*fails with a report where a derivative is wrong*"]
     )
+
+
+def test_a_real_function_is_checked(pytester):
+    pytester.makepyfile(
+        """
+        import jax.numpy as jnp
+        def test_the_gradient(check_grads):
+            assert check_grads(lambda x: jnp.sum(jnp.sin(x)), (jnp.arange(2.0),)).modes
+        """
+    )
+    pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(passed=1)

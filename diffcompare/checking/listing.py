@@ -149,9 +149,11 @@ def _foot(report: Report) -> list[str]:
     lines = []
     for name, said in rows:
         if said:
-            lines += _wrapped(said, f"{name:<9}", 2 if name in ("checked", "note") else 1)
-    again = report.reproduce.splitlines()[:2]
-    return lines + [_cut(f"{'again' if not n else '':<9}{line}") for n, line in enumerate(again)]
+            lines += _wrapped(said, f"{name:<9}", 2 if name in ("checked", "passed", "note") else 1)
+    again = [f"{'' if n else 'again':<9}" for n in range(2)]
+    for start, line in zip(again, report.reproduce.splitlines(), strict=False):
+        lines += _wrapped(line, start, 2)
+    return lines
 
 
 def _checked(report: Report) -> str:
