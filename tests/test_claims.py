@@ -99,6 +99,14 @@ def test_a_smaller_run_that_lacks_what_a_claim_is_about_leaves_it_untested(resul
     assert "lacks 'network tanh, dtype float32'. Run it in full" in each.reason
 
 
+def test_what_was_not_measured_gives_no_verdict(results):
+    result = results["stochastic_gradients"]
+    spoiled = result._replace(descent=result.descent._replace(eager=math.nan))
+    each = judge(claim_of("Gradient descent is what"), {"stochastic_gradients": spoiled})
+    assert each.found is None
+    assert each.reason.startswith("Not measured: largest difference from optax.sgd. Run it in full")
+
+
 # What a claim is about, changed for the worse in the saved result.
 def _a_step(result):
     return result._replace(descent=result.descent._replace(eager=1e-3))

@@ -86,8 +86,8 @@ class Judged(NamedTuple):
 def judge(claim: Claim, results: dict[str, Any]) -> Judged:
     """Returns what the saved results, by experiment, say of a claim.
 
-    Where there is none, or it is one of a smaller run that lacks what the claim is about, there is
-    no verdict, and the reason says how to get one.
+    Where there is none, or it is one of a smaller run that lacks what the claim is about or could
+    not measure it, there is no verdict, and the reason says how to get one.
     """
     command = f"python -m experiments {claim.experiment}"
     if claim.experiment not in results:
@@ -98,6 +98,13 @@ def judge(claim: Claim, results: dict[str, Any]) -> Judged:
         return Judged(
             claim, None, f"The saved run lacks {error.args[0]!r}. Run it in full: {command}"
         )
+    unknown = [
+        number.label
+        for number in (*found.numbers, *found.otherwise)
+        if math.isnan(number.value) or (number.relation and math.isnan(number.bound))
+    ]
+    if unknown:
+        return Judged(claim, None, f"Not measured: {unknown[0]}. Run it in full: {command}")
     return Judged(claim, found)
 
 
