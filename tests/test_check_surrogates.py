@@ -64,6 +64,23 @@ def test_a_rule_is_named_by_what_it_does(name):
     assert f"the rule of `{name}` (custom_vjp, test_check_surrogates.py:" in explanation.sentence
 
 
+@jax.custom_vjp
+def shifted(x, b):
+    return x + b[None]
+
+
+# Of a batch of four, the bias gets what arrives at the first.
+shifted.defvjp(lambda x, b: (shifted(x, b), None), lambda _, g: (g, g[0]))
+
+
+def test_a_sum_over_the_batch_that_is_missing_is_named():
+    fun = lambda x, b: jnp.sum(jnp.exp(shifted(x, b)))
+    (found,) = dc.rule_disagreements(fun, jnp.ones((4, 3)), X, argnums=(0, 1))
+    explanation = surrogates.explained(found)
+    assert "scales the gradient by input 2 by 0.25" in explanation.sentence
+    assert "is the sum over an axis of that length missing?" in explanation.sentence
+
+
 def held(x):
     return x * jax.lax.stop_gradient(jnp.exp(x))
 

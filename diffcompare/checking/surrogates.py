@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
@@ -87,33 +88,59 @@ def explained(disagreement: Any) -> Explanation:
 
 
 def _named(d: Any) -> tuple[str, str]:
-    claimed, true = _flat(d.claimed), _flat(d.mathematical)
+    eps = max(float(jnp.finfo(array.dtype).eps) for array in d.claimed)
+    inputs = _differing(d, eps)
+    claimed, true = (_flat([part[n] for n in inputs]) for part in (d.claimed, d.mathematical))
     if d.kind == "stop_gradient":
         if not np.any(true):
             return "straight-through", "lets gradients straight through a function that is flat"
         return "stop-gradient", "holds constant what depends on the argument"
-    pair = _worst(claimed, true)
+    gives, wanted = _worst(claimed, true)
     if not d.is_linear:
         arrives = f" where {d.cotangent:g} arrives" if d.cotangent != 1 else ""
-        words = f"clips gradients: it gives {pair[0]:.4g} in place of {pair[1]:.4g}{arrives}"
-        return "clipping", words
+        return (
+            "clipping",
+            f"clips gradients: it gives {gives:.4g} in place of {wanted:.4g}{arrives}",
+        )
     if np.all(np.isfinite(claimed)) and np.all(np.isfinite(true)):
+        of = "gradients" if len(inputs) == len(d.claimed) else f"the gradient {_of_inputs(inputs)}"
         if not np.any(claimed):
-            return "stop-gradient", "stops gradients"
+            return "stop-gradient", f"stops {of}"
         if not np.any(true):
-            return "straight-through", "lets gradients through, though the function is flat"
+            return "straight-through", f"lets {of} through, though the function is flat"
         factor = float(claimed @ true / (true @ true))
         # A rule may round otherwise than the body: half of the digits of its dtype.
-        eps = max(float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" and a.dtype.itemsize > 2
-                  else 2.0**-7 for a in map(np.asarray, d.claimed))  # fmt: skip
         if np.all(np.abs(claimed - factor * true) <= eps**0.5 * np.abs(claimed)):
             if factor < 0:
                 times = "" if abs(factor + 1) <= eps**0.5 else f", times {-factor:.4g}"
-                return "reversal", f"reverses gradients{times}"
-            return "scaling", f"scales gradients by {factor:.4g}"
+                return "reversal", f"reverses {of}{times}"
+            return "scaling", f"scales {of} by {factor:.4g}{_batch(d, factor, eps)}"
         if np.all(claimed == d.cotangent):
-            return "straight-through", "lets gradients straight through"
-    return "", f"gives {pair[0]:.6g} where the derivative is {pair[1]:.6g}"
+            return "straight-through", f"lets {of} straight through"
+    return "", f"gives {gives:.6g} where the derivative is {wanted:.6g}"
+
+
+def _differing(d: Any, eps: float) -> list[int]:
+    """Returns the numbers of the inputs by which claim and calculus differ; all, if none do."""
+    inputs = list(range(len(d.claimed)))
+    is_close = lambda n: np.allclose(
+        wide(d.claimed[n]), wide(d.mathematical[n]), rtol=eps**0.5, atol=0.0, equal_nan=True
+    )
+    return [n for n in inputs if not is_close(n)] or inputs
+
+
+def _of_inputs(inputs: Sequence[int]) -> str:
+    numbers = [str(number + 1) for number in inputs]
+    return f"by input{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
+
+
+def _batch(d: Any, factor: float, eps: float) -> str:
+    """Returns a guess where a factor is one part in the length of an axis of another input."""
+    lengths = {length for array in d.claimed for length in np.shape(array) if length > 1}
+    for length in sorted(lengths):
+        if abs(factor * length - 1) <= eps**0.5:
+            return f", one part in {length}: is the sum over an axis of that length missing?"
+    return ""
 
 
 def allowed(
