@@ -147,7 +147,7 @@ def _adjoint(exact: ExactClaims, are_true: bool):
         if differ and group is not everything:
             leaf = leaves[group[0]]
             slopes = f"{float(forward[0]):.6g} in forward mode and {float(reverse[0]):.6g}"
-            return False, f"a slope of {leaf.name} is {slopes} in reverse mode", leaf.path
+            return False, f"a slope of {leaf.name} is {slopes} in reverse mode", leaf.name
     return True, "the slopes of both modes are equal in exact arithmetic"
 
 
@@ -179,7 +179,7 @@ def _of_nothing(problem: Problem, claims: Claims) -> Examination:
         if np.all(np.isfinite(wide(gradient))) and np.any(wide(at_zero) != 0):
             worst = wide(at_zero).flat[np.argmax(wide(at_zero).ravel() != 0)]
             detail = f"a cotangent of zero gives {worst:.6g} in {leaf.name}"
-            return Examination(name, False, detail, (leaf.path,))
+            return Examination(name, False, detail, (leaf.name,))
     return Examination(name, True, "zero gives zero")
 
 
@@ -203,7 +203,7 @@ def _linear(problem: Problem, claims: Claims) -> Examination:
                 f"cotangents times {factor:.0f} change {leaf.name}{list(map(int, place)) or ''} "
                 f"from {float(wide(gradient)[place]):.6g} to {float(wide(scaled)[place]):.6g}"
             )
-            return Examination(name, False, detail, (leaf.path,))
+            return Examination(name, False, detail, (leaf.name,))
     return Examination(name, True, "longer, opposite cotangents give longer, opposite gradients")
 
 

@@ -1,5 +1,6 @@
 """Two witnesses, one verdict for each leaf."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     exact, primal, notes, found = _by_walks(problem, claims, numbers, budget)
     are_true = bool(found) and all(leaf.verdict == "consistent" for leaf in found)
     examinations = examined(problem, claims, exact, are_true)
-    leaves = list(_with_differences(problem, claims, found))
+    leaves = [_at_fault(leaf, examinations) for leaf in _with_differences(problem, claims, found)]
     if any(each.name == DETERMINISTIC and each.passed is None for each in examinations):
         why = "the function gives other values at every call"
         leaves = [undecided(leaf, why) for leaf in problem.leaves]
@@ -114,6 +115,16 @@ def _with_differences(problem, claims, found: list[LeafReport]) -> Iterator[Leaf
             yield found[number]
         else:
             yield other
+
+
+def _at_fault(report: LeafReport, examinations: list[Examination]) -> LeafReport:
+    """Returns the report of a leaf whose gradient is not wrong here, but cannot be right."""
+    for each in examinations:
+        # Parts of complex leaves are named by their part.
+        if each.passed is False and report.path in each.paths and report.verdict != "wrong":
+            reason = f"{each.name}: {each.detail}"
+            return dataclasses.replace(report, verdict="wrong", reason=reason, mode="rev")
+    return report
 
 
 def _is_open(report: LeafReport) -> bool:
