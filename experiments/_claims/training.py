@@ -24,7 +24,7 @@ def _filled(result) -> Found:
         (of_photo if task.name.startswith("photo") else of_digits).append(gain)
         if not gain.is_kept:
             best = inpainting.METHODS[int(np.argmax(others))]
-            lost.append(f"of {task.name} a {best} does better, with {task.train:,} to learn from")
+            lost.append(f"for {task.name} ({task.train:,} to learn from) the {best} does better")
     return Found(of_digits, "; ".join(["the images are digits", *lost]), of_photo)
 
 

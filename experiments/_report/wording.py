@@ -122,8 +122,8 @@ def sentence(each: Number) -> str:
     r"""Returns a number in one line.
 
     Example:
-        >>> sentence(Number("error", 1e-3, "<", 0.01))
-        'error 0.001 (<\xa00.01)'
+        >>> sentence(Number("error", 1e-3, "<", 0.01)), sentence(Number("mistakes", 1, ">=", 8))
+        ('error: 0.001 (<\xa00.01)', 'mistakes: 1 (not ≥\xa08)')
     """
-    limit = bound(each)
-    return f"{each.label} {found(each)}" + (f" ({limit})" if limit else "")
+    limit = bound(each) if each.is_kept else f"not {bound(each)}"
+    return f"{each.label}: {found(each)}" + (f" ({limit})" if limit else "")
