@@ -70,7 +70,7 @@ ROWS = (
     Row(26, "Level 1: numerical", "A quotient of differences with a small step, such as one "
         "millionth: easy, and not very accurate.",
         r"\frac{f(x + h) - f(x)}{h}"),
-    Row(27, "Level 2: symbolic", "A formula by the chain and product rules: accurate, tedious."),
+    Row(27, "Level 2: symbolic", "A formula by chain and product rule: accurate and tedious."),
     Row(28, "Level 3: automatic", "Divide and conquer on a graph: backpropagation is efficient."),
     Row(29, "Chains of factors", "Each gradient is a product of local derivatives along the graph.",
         r"\frac{\partial L}{\partial W_1} = \frac{\partial L}{\partial \hat{y}} \; "

@@ -24,7 +24,8 @@ def index(contents: Contents) -> Element:
     for row in contents.rows:
         verdicts: list[object] = [
             element("a", badge(each.verdict), href=f"#{anchor(each, contents)}",
-                    title=each.claim.sentence)
+                    title=each.claim.sentence,
+                    aria_label=f"{each.verdict}: {each.claim.sentence}")
             for each in contents.of_row(row.number)
         ]  # fmt: skip
         for place in range(len(verdicts) - 1, 0, -1):
