@@ -21,9 +21,12 @@ def numbers(dtype, *shape, scale=1.0):
     return jnp.asarray(drawn * scale, dtype)
 
 
-def test_no_step_and_no_tolerance_is_asked_for():
-    names = set(inspect.signature(check_grads).parameters)
-    assert not names & {"eps", "atol", "rtol", "step", "tolerance"}
+def test_no_tolerance_is_needed_and_none_lets_a_wrong_gradient_pass():
+    parameters = inspect.signature(check_grads).parameters.values()
+    assert {p.name for p in parameters if p.default is p.empty} == {"fun", "args"}
+    mistaken = with_mistake(jnp.sin, lambda g, _: (2 * g[0],))
+    generous = {"atol": 1e9, "rtol": 1e9, "eps": 1.0, "raises": False}
+    assert check_grads(mistaken, (numbers("float32", 4),), **generous).verdict == "wrong"
 
 
 @pytest.mark.parametrize("outputs", [4, 400])

@@ -76,6 +76,7 @@ SUBGRADIENTS = {
         [0.0, 0.0]),
     "kink beneath smooth layers": c.at(
         lambda x: jnp.tanh(jnp.sum(jax.nn.relu(x) * c.like(x, [1.0, 2.0]))), [0.0, 1.0]),
+    "relu of sixty zeros": c.at(jax.nn.relu, [*[0.0] * 60, 1.0, -2.0]),
     "relu with 1/2 at 0": c.at(_relu_with(0.5), [0.0, 1.0]),
     "relu with 1 at 0": c.at(_relu_with(1.0), [0.0, 1.0]),
     "abs with 0.3 at 0": c.at(_abs_with(0.3), [0.0, 1.0]),
@@ -129,6 +130,12 @@ OUTSIDE_THE_SLOPES = {
     "maximum with a negative share": c.at(_ties(-0.5), [2.0, 2.0, 1.0]),
     "right at the kink, wrong beside it": c.at(
         _with_slope(jax.nn.relu, lambda x: jnp.where(x > 0, c.like(x, 2), 0)), [0.0, 1.0]),
+    "right at sixty kinks, wrong beside them": c.at(
+        _with_slope(jax.nn.relu, lambda x: jnp.where(x > 0, c.like(x, 2), 0)),
+        [*[0.0] * 60, 1.0, -2.0]),
+    "outside the slopes at one of sixty kinks": c.at(
+        _with_slope(jnp.abs, lambda x: c.like(x, [*[0.0] * 59, 2.0, 1.0, -1.0])),
+        [*[0.0] * 60, 1.0, -2.0]),
     "wrong beside the kink of a smooth layer": c.at(
         _with_slope(jnp.abs, lambda x: 2 * jnp.sign(x)), [0.0, 1.0, -1.0]),
 }  # fmt: skip

@@ -214,6 +214,13 @@ FIRST_LEAF = {
     "softmax, only its diagonal": _two(jax.nn.softmax, lambda a, y, g: (g * y * (1 - y),), (4,)),
     "softmax, without its second term": _two(jax.nn.softmax, _softmax_missing, (4,)),
     "log-softmax, without its second term": _two(jax.nn.log_softmax, lambda a, y, g: (g,), (4,)),
+    # One error, the same for every output: outputs weighted by numbers whose sum is 0 hide it.
+    "log-softmax of two, without its second term": _two(
+        jax.nn.log_softmax, lambda a, y, g: (g,), (2,)),
+    "log-softmax of three, without its second term": _two(
+        jax.nn.log_softmax, lambda a, y, g: (g,), (3,)),
+    "centred, the mean of three outputs forgotten": _two(
+        lambda x: x - jnp.mean(x), lambda a, y, g: (g,), (3,)),
     "logsumexp, not normalized": _two(
         jax.nn.logsumexp, lambda a, y, g: (g * jnp.exp(a[0]),), (4,)),
     "normalized vector, without the projection": _two(
@@ -287,10 +294,13 @@ NOT_LINEAR = {
         (c.normal(dtype, 4),)),
     "large cotangents clipped": _two(
         jnp.sin, lambda a, y, g: (jnp.clip(g, -8, 8) * jnp.cos(a[0]),), (4,)),
-    "nan at a zero cotangent": _two(
-        jnp.sin, lambda a, y, g: (g * g / g * jnp.cos(a[0]),), (4,)),
     "constant added to the cotangent": _two(
         jnp.sin, lambda a, y, g: ((g + 0.125) * jnp.cos(a[0]),), (4,)),
+}  # fmt: skip
+# Right wherever it is asked for a number, so that no leaf of the gradient is wrong.
+AT_ZERO = {
+    "nan at a zero cotangent": _two(
+        jnp.sin, lambda a, y, g: (g * g / g * jnp.cos(a[0]),), (4,)),
 }  # fmt: skip
 BY_TANGENT = {
     "tangent doubled": (jnp.sin, lambda x, y: 2 * jnp.cos(x)),
@@ -336,6 +346,7 @@ CASES = [
     *c.cases("rules of layers", SECOND_LEAF, c.DOUBLE, c.WRONG, ("[1]",)),
     *c.taking_turns("rules of layers", FIRST_LEAF, c.FULL, c.WRONG),
     *c.taking_turns("rules that are not linear", NOT_LINEAR, c.FULL, c.WRONG),
+    *c.cases("rules that are not linear", AT_ZERO, c.FULL, c.WRONG, ()),
     *c.taking_turns("pointwise rules", SIGNS, c.REAL, c.WRONG),
     *c.taking_turns("complex rules", OF_COMPLEX, c.COMPLEX, c.WRONG),
 ]  # fmt: skip
