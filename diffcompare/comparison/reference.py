@@ -31,6 +31,9 @@ _EQUATION, _OPERATION, _PRODUCT, _WITHOUT_FLINT = 2e-4, 1e-5, 2e-6, 3.0
 # taken for one without end.
 _LONGER = 100.0
 
+# A bound of more than that tells hardly anything of an error: rather no bound, and more digits.
+_TELLING = 1e-3
+
 # Two references that differ by less are the same, as far as any dtype shows.
 _SAME = 2.0**-50
 
@@ -69,10 +72,11 @@ class Reference:
         leaves = jax.tree.leaves(grads)
         triples = list(zip(self.high, self.low, leaves, strict=True))
         distances = [_distance(high, low, np.asarray(g), g.dtype) for high, low, g in triples]
-        ulps = [
-            float(np.max(distance / _ulp(high, g.dtype), initial=0.0))
-            for distance, (high, _, g) in zip(distances, triples, strict=True)
-        ]
+        with np.errstate(over="ignore"):  # so many that they are without number
+            ulps = [
+                float(np.max(distance / _ulp(high, g.dtype), initial=0.0))
+                for distance, (high, _, g) in zip(distances, triples, strict=True)
+            ]
         return relative(distances, self.high), max(ulps, default=0.0)
 
 
@@ -103,12 +107,18 @@ def find(
             return _exact(problem, seconds)
         except (measuring.Refusal, *_UNAVAILABLE) as error:
             why = f" (not {DIGITS} digits: {first_sentence(error)})"
+    best = None
     for attempt in (_estimated, _wide):
         try:
             found = attempt(problem, seconds, value_seconds)
-            return dataclasses.replace(found, text=found.text + why)
         except (measuring.Refusal, *_UNAVAILABLE):
             continue
+        if best is None or attempt is _wide:
+            best = dataclasses.replace(found, text=found.text + why)
+        if wanted == "estimate" or (best.uncertainty or 0.0) <= _TELLING:
+            break
+    if best is not None:
+        return best
     return Reference(f"none was found in time, so that no error is known{why}", None, None, None)
 
 

@@ -169,23 +169,24 @@ class _Counter(walk.Interpreter[Any]):
         of_body = inputs[loop.condition_constants : start]
         each_time = of(loop.condition)
 
+        def goes_on(carry):
+            return jaxpr_as_fun(loop.condition)(*of_condition, *carry)[0]
+
         def body(state):
             work, carry = state
             outputs, more = self._counted(loop.body, [*of_body, *carry])
+            outputs = _chosen(goes_on(carry), outputs, carry)
             return work + more + jnp.asarray(each_time, jnp.float32), outputs
 
-        goes_on = lambda carry: jaxpr_as_fun(loop.condition)(*of_condition, *carry)[0]
-        condition = lambda state: goes_on(state[1]) & (state[0][0] < self.limit)
+        condition = lambda state: jnp.any(goes_on(state[1])) & (state[0][0] < self.limit)
         self.work, carry = lax.while_loop(condition, body, (self.work, list(inputs[start:])))
         if self.limit == math.inf:
             return carry
-        is_stopped = goes_on(carry)
-        return [
-            jnp.where(is_stopped, jnp.asarray(jnp.nan, value.dtype), value)
-            if jnp.issubdtype(value.dtype, jnp.floating)
-            else value
+        lost = [
+            jnp.full_like(value, jnp.nan) if jnp.issubdtype(value.dtype, jnp.floating) else value
             for value in carry
         ]
+        return _chosen(goes_on(carry), lost, carry)
 
     def _scan(self, eqn, inputs):
         scan = walk.scan_parts(eqn)
@@ -212,3 +213,13 @@ class _Counter(walk.Interpreter[Any]):
     def _counted(self, jaxpr, inputs):
         counter = _Counter(self.limit)
         return walk.walk(jaxpr, counter, inputs), counter.work
+
+
+def _chosen(flags, values, others):
+    """Returns values where a flag is set, else the others; many loops in one have many flags."""
+
+    def choose(value, other):
+        whole = flags.reshape(flags.shape + (1,) * (value.ndim - flags.ndim))
+        return jnp.where(whole, value, other)
+
+    return list(map(choose, values, others))
