@@ -21,6 +21,7 @@ from diffcompare.learn import placement
 from diffcompare.learn.errors import DivergenceError
 from diffcompare.learn.history import Epoch, History
 from diffcompare.learn.journal import Journal
+from diffcompare.learn.order import permutation
 from diffcompare.method import Method
 from diffcompare.operators import value_and_grad
 
@@ -146,23 +147,23 @@ def fit(
     mesh = placement.checked_mesh(mesh, batch_size)
     data = placement.everywhere(jax.tree.map(jnp.asarray, tuple(data)), mesh)
     # The loop donates its state. A copy keeps the caller's arrays alive.
-    state = placement.everywhere(_copy(_State(params, optimizer.init(params))), mesh)
+    state = placement.everywhere(_copied(_State(params, optimizer.init(params))), mesh)
     options = {"loss": loss, "optimizer": optimizer, "method": method, "mesh": mesh}
-    options |= {"batch_size": batch_size, "has_key": has_key}
-    options["compute_dtype"] = _checked_dtype(compute_dtype)
+    options |= {"has_key": has_key, "compute_dtype": _checked_dtype(compute_dtype)}
 
     journal = Journal(
         samples=examples // batch_size * batch_size,
         log=None if log is None else Path(log),
         folder=None if checkpoint is None else Path(checkpoint),
         save_every=save_every,
-        conditions={} if checkpoint is None else _conditions(state, data, key, options),
+        conditions={} if checkpoint is None else _conditions(state, data, key, batch_size, options),
     )
     state = journal.begin(state, epochs)
 
     began = time.perf_counter()
-    keys = functools.partial(_key_of_epoch, key, mesh)
-    epoch = _epoch.lower(state, data, keys(0), **options).compile()
+    batches = functools.partial(_batches, key, examples, batch_size, mesh)
+    coming = batches(len(journal.epochs))
+    epoch = _epoch.lower(state, data, *coming, **options).compile()
     journal.compile_seconds = time.perf_counter() - began
     # Only the state is donated, so this is what a loss that is not finite falls back to, and
     # what `metrics` may keep.
@@ -173,7 +174,9 @@ def fit(
         while not ended:
             number = len(journal.epochs)
             began = time.perf_counter()
-            state, losses = epoch(state, data, keys(number))
+            state, losses = epoch(state, data, *coming)
+            if number + 1 < epochs:  # found while the devices compute
+                coming = batches(number + 1)
             losses = np.asarray(losses)
             seconds = time.perf_counter() - began
             _check_finite(losses, number, params, journal)
@@ -193,7 +196,6 @@ def fit(
         "loss",
         "optimizer",
         "method",
-        "batch_size",
         "has_key",
         "mesh",
         "compute_dtype",
@@ -203,21 +205,17 @@ def fit(
 def _epoch(
     state: _State,
     data: PyTree,
-    key: Array,
+    batches: Array,
+    loss_key: Array,
     *,
     loss: Callable[..., Array],
     optimizer: optax.GradientTransformation,
     method: Method,
-    batch_size: int,
     has_key: bool,
     mesh: Mesh | None,
     compute_dtype: np.dtype | None,
 ) -> tuple[_State, Array]:
     """Returns the state after one epoch, and the loss of every batch."""
-    examples = jax.tree.leaves(data)[0].shape[0]
-    steps = examples // batch_size
-    order_key, loss_key = jax.random.split(key)
-    order = jax.random.permutation(order_key, examples)[: steps * batch_size]
     loss = loss if compute_dtype is None else _computed_in(compute_dtype, loss)
     slope = value_and_grad(loss, method=method)
     update = optax.with_extra_args_support(optimizer).update
@@ -237,8 +235,7 @@ def _epoch(
             new_params = optax.apply_updates(state.params, updates)
         return _State(new_params, jax.tree.map(_in_dtype_of, state.optimizer, new)), value
 
-    batches = order.reshape(steps, batch_size)
-    return jax.lax.scan(step, state, (jnp.arange(steps), batches))
+    return jax.lax.scan(step, state, (jnp.arange(len(batches)), batches))
 
 
 def _in_dtype_of(old: Array, new: Array) -> Array:
@@ -257,20 +254,26 @@ def _computed_in(dtype: np.dtype, loss: Callable[..., Array]) -> Callable[..., A
     return computed
 
 
-def _key_of_epoch(key: Array, mesh: Mesh | None, number: int) -> Array:
-    return placement.everywhere(jax.random.fold_in(key, number), mesh)
+def _batches(
+    key: Array, examples: int, batch_size: int, mesh: Mesh | None, number: int
+) -> tuple[Array, Array]:
+    """Returns the examples of every batch of an epoch, and the key of its losses."""
+    order_key, loss_key = jax.random.split(jax.random.fold_in(key, number))
+    steps = examples // batch_size
+    order = permutation(order_key, examples)[: steps * batch_size]
+    return placement.everywhere((order.reshape(steps, batch_size), loss_key), mesh)
 
 
-def _copy(tree: PyTree) -> PyTree:
-    # An explicit dtype, so that the leaves of a scanned state are not weakly typed.
-    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), tree)
+@jax.jit
+def _copied(tree: PyTree) -> PyTree:
+    # Compiled, because arrays of several processes cannot be copied otherwise. An explicit
+    # dtype, so that the leaves of a scanned state are not weakly typed.
+    return jax.tree.map(lambda leaf: jnp.copy(leaf).astype(jnp.result_type(leaf)), tree)
 
 
-# Compiled, because arrays of several processes cannot be copied otherwise.
-_copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-
-
-def _conditions(state: _State, data: PyTree, key: Array, options: Mapping) -> dict[str, Any]:
+def _conditions(
+    state: _State, data: PyTree, key: Array, batch_size: int, options: Mapping
+) -> dict[str, Any]:
     """Returns what a run has to have in common with the one it goes on with."""
     shapes = jax.tree_util.tree_leaves_with_path(state)
     return {
@@ -278,7 +281,7 @@ def _conditions(state: _State, data: PyTree, key: Array, options: Mapping) -> di
         "data": checkpoints.fingerprint(data),
         "key": checkpoints.fingerprint(key),
         "method": repr(options["method"]),
-        "batch_size": int(options["batch_size"]),
+        "batch_size": int(batch_size),
         "has_key": bool(options["has_key"]),
         "compute_dtype": str(options["compute_dtype"]),
     }
