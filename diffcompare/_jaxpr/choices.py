@@ -9,10 +9,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from diffcompare._jaxpr import movement
+from diffcompare._jaxpr import indexing
 from diffcompare._jaxpr.elements import array_of, concrete, is_object
 
 Array = Any
@@ -46,7 +45,7 @@ def first_extreme(sign: int) -> Callable[..., Sequence[Array]]:
         (values,) = inputs
         if not is_object(values):
             return concrete(eqn, inputs)
-        ahead = _ahead(interpreter.algebra, descending=sign > 0)
+        ahead = _ahead(interpreter.algebra, descending=sign > 0, is_nan_first=True)
         (axis,) = eqn.params["axes"]
         rows = np.moveaxis(values, axis, -1)
         found = np.zeros(rows.shape[:-1], int)
@@ -72,9 +71,8 @@ def scatter(combine: Callable[[Any, list[Any]], Any]) -> Callable[..., Sequence[
         operand, indices, updates = inputs
         if not is_object(operand) and not is_object(updates):
             return [interpreter.constant(output) for output in concrete(eqn, inputs)]
-        with jax.ensure_compile_time_eval():
-            indices = interpreter.integers(eqn, indices)
-            targets = np.asarray(movement.targets(eqn, operand.shape, indices, updates.shape))
+        indices = interpreter.integers(eqn, indices)
+        targets = indexing.scattered(eqn, np.shape(operand), indices, np.shape(updates))
         flat, arriving = list(interpreter.lifted(operand).flat), interpreter.lifted(updates).ravel()
         found: dict[int, list[Any]] = {}
         for target, update in zip(targets.flat, arriving, strict=True):
@@ -87,17 +85,18 @@ def scatter(combine: Callable[[Any, list[Any]], Any]) -> Callable[..., Sequence[
     return scattered
 
 
-def _ahead(algebra, descending=False) -> Callable[[Any, Any], bool]:
+def _ahead(algebra, descending=False, is_nan_first=False) -> Callable[[Any, Any], bool]:
     """Returns whether one element comes strictly before another.
 
-    A NaN comes last, or first where the order is descending, as in JAX.
+    In sorting a NaN comes last, or first where the order is descending, as in JAX.
     """
+    is_nan_first |= descending
     less, differs = algebra.rules["lt"], algebra.rules["ne"]
     unknown = lambda a: bool(algebra.decide(differs(a, a)))
 
     def ahead(a, b):
         if unknown(a) or unknown(b):
-            return unknown(a) > unknown(b) if descending else unknown(b) > unknown(a)
+            return unknown(a) > unknown(b) if is_nan_first else unknown(b) > unknown(a)
         return bool(algebra.decide(less(b, a) if descending else less(a, b)))
 
     return ahead

@@ -9,113 +9,22 @@ Integers, booleans and random keys stay concrete, and are computed by JAX, unles
 on a condition that the algebra cannot decide.
 """
 
-import abc
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from diffcompare._jaxpr import choices, expansions, movement, spectra, views, walk
+from diffcompare._jaxpr import choices, expansions, indexing, movement, spectra, views, walk
+from diffcompare._jaxpr.algebra import PARAMETERS as PARAMETERS
+from diffcompare._jaxpr.algebra import Algebra as Algebra
 from diffcompare._jaxpr.elements import array_of as array_of
 from diffcompare._jaxpr.elements import as_array, concrete, decided
 from diffcompare._jaxpr.elements import elementwise as elementwise
 from diffcompare._jaxpr.elements import is_object as is_object
-
-# Parameters of primitives that change what an entry becomes. Others (accuracy, sharding)
-# concern how a machine computes it.
-PARAMETERS = {
-    "integer_pow": ("y",),
-    "round": ("rounding_method",),
-}
-
-
-class Algebra(abc.ABC):
-    """What elements are, and what can be done with them.
-
-    A new algebra gives `number`, the rows of `rules`, and whatever below it can do better.
-    """
-
-    name: str  # how messages call it
-    advice: str = ""  # what to do where a rule is missing
-
-    @property
-    @abc.abstractmethod
-    def rules(self) -> Mapping[str, Callable[..., Any]]:
-        """One function of elements for each primitive that works entry by entry.
-
-        The keys are names of primitives. Comparisons (`lt`, `eq`, ...) return a `bool` or
-        a condition of the algebra's own; `and`, `or`, `not` take those. Parameters listed
-        in `PARAMETERS` come as keywords.
-        """
-
-    @abc.abstractmethod
-    def number(self, value: float) -> Any:
-        """Returns the element for a binary fraction, exactly; `value` may be inf or nan."""
-
-    def select(self, which: Any, cases: Sequence[Any]) -> Any:
-        """Returns the case that `which` names, a `bool`, an `int` or a condition."""
-        return cases[int(self.decide(which))]
-
-    def decide(self, condition: Any) -> bool | int:
-        """Returns a condition as a number, or raises where it depends on what is unknown."""
-        return condition
-
-    def integer(self, element: Any) -> int:
-        """Returns an element cut to an integer, or raises where it is unknown."""
-        return math.trunc(element)
-
-    def approximate(self, element: Any) -> float:
-        """Returns a machine number near to an element, or raises where it is unknown."""
-        try:
-            return float(element)
-        except TypeError as error:
-            raise NotImplementedError(
-                f"{self.name} has no number for {str(element)[:60]}, from which eigenvalues and "
-                f"singular values are refined. {self.advice}"
-            ) from error
-
-    @property
-    def whole(self) -> Mapping[str, Callable[..., Any]]:
-        """Functions of whole arrays of elements, which broadcast, in place of `rules`."""
-        return {}
-
-    def lifted(self, array: Any) -> np.ndarray:
-        """Returns an array of elements for an array of numbers."""
-        return elementwise(lambda entry: self.number(float(entry)), np.asarray(array))
-
-    def matmul(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Returns products of matrices of elements, (batch, m, k) with (batch, k, n)."""
-        products = [
-            self.dot(list(row), list(column))
-            for rows, columns in zip(left, right, strict=True)
-            for row in rows
-            for column in columns.T
-        ]
-        return array_of(products, (len(left), left.shape[1], right.shape[2]))
-
-    def sum(self, elements: Sequence[Any]) -> Any:
-        return functools.reduce(self.rules["add"], elements, self.number(0.0))
-
-    def dot(self, left: Sequence[Any], right: Sequence[Any]) -> Any:
-        return self.sum([self.rules["mul"](a, b) for a, b in zip(left, right, strict=True)])
-
-    def product(self, elements: Sequence[Any]) -> Any:
-        return functools.reduce(self.rules["mul"], elements, self.number(1.0))
-
-    def largest(self, elements: Sequence[Any]) -> Any:
-        return functools.reduce(self.rules["max"], elements)
-
-    def smallest(self, elements: Sequence[Any]) -> Any:
-        return functools.reduce(self.rules["min"], elements)
-
-    def call(self, name: str, body: ClosedJaxpr) -> Callable[..., Any] | None:
-        """Returns a function of elements for a known custom rule; None differentiates its body."""
-        return None
 
 
 class ObjectInterpreter(walk.Interpreter[np.ndarray]):
@@ -163,7 +72,7 @@ class ObjectInterpreter(walk.Interpreter[np.ndarray]):
             return self._expanded(eqn, simpler, inputs)
         raise self._unknown(eqn)
 
-    def entrywise(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> np.ndarray:
+    def entrywise(self, eqn: Any, inputs: Sequence[Any]) -> np.ndarray:
         """Returns the output of an equation that works entry by entry."""
         whole = self.algebra.whole.get(eqn.primitive.name)
         if whole is not None and eqn.invars[0].aval.dtype != bool:
@@ -243,13 +152,27 @@ def _move(interpreter: ObjectInterpreter, eqn, inputs):
     found = views.moved(eqn, whole)
     if found is not None:
         return found
-    pools = [whole[position].ravel() for position in moved]
+    return [_MOVED_BY_INDEX[eqn.primitive.name](interpreter, eqn, *whole)]
+
+
+def _gather(interpreter, eqn, values, indices):
     fill = eqn.params.get("fill_value")
-    pools.append(array_of([interpreter.algebra.number(math.nan if fill is None else fill)], (1,)))
-    pool = np.concatenate(pools)
-    with jax.ensure_compile_time_eval():
-        indices = [np.asarray(index) for index in movement.sources(eqn, inputs)]
-    return [pool[index.ravel()].reshape(index.shape) for index in indices]
+    pool = np.empty(values.size + 1, object)
+    pool[:-1] = values.ravel()
+    pool[-1] = interpreter.algebra.number(math.nan if fill is None else fill)
+    places = indexing.gathered(eqn, values.shape, indices)
+    return pool[places.ravel()].reshape(places.shape)
+
+
+def _scatter(interpreter, eqn, values, indices, updates):
+    pool = np.empty(values.size + 1, object)
+    pool[:-1] = values.ravel()
+    places = indexing.scattered(eqn, values.shape, indices, updates.shape)
+    pool[places.ravel()] = updates.ravel()  # of several at one place, the last
+    return pool[:-1].reshape(values.shape)
+
+
+_MOVED_BY_INDEX = {"gather": _gather, "scatter": _scatter}
 
 
 def _reduce(interpreter, eqn, inputs, fold):
@@ -292,7 +215,7 @@ def _cumulative(name: str):
             total = (
                 row if total is None else elementwise(interpreter.algebra.rules[name], total, row)
             )
-            results[position] = total
+            results[position] = as_array(total)[()]
         return [np.moveaxis(results, 0, eqn.params["axis"])]
 
     return cumulate

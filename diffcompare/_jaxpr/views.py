@@ -56,7 +56,8 @@ def _cut(x, *slices):
 def _pad(eqn, x, filling):
     whole = np.empty(eqn.outvars[0].aval.shape, x.dtype)
     whole[...] = filling[()]
-    into, out_of = [], []
+    into: list[slice] = []
+    out_of: list[slice] = []
     for (low, _, gap), length, size in zip(
         eqn.params["padding_config"], x.shape, whole.shape, strict=True
     ):
@@ -67,7 +68,7 @@ def _pad(eqn, x, filling):
         out_of.append(slice(first, stop))
         into.append(slice(start, start + (stop - first - 1) * step + 1, step) if stop > first
                     else slice(0, 0))  # fmt: skip
-    whole[(*into, ...)] = x[(*out_of, ...)]
+    whole[tuple(into)] = x[tuple(out_of)]
     return whole
 
 
