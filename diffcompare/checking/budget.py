@@ -31,11 +31,11 @@ _OF_ENTRIES: Mapping[str, float] = {
 _MOVED = 0.02
 _CONTRACTED = 0.35  # a multiplication and an addition
 _COMPARED = 0.5  # in sorting, for each entry and doubling of their number
-# Of an equation, however small.
-_STEP = 10.0
+# Of an equation, however small: what Python needs for it.
+_STEP = 25.0
 
 
-class OverBudget(RuntimeError):  # noqa: N818, it is no mistake
+class OverBudget(RuntimeError):
     """A walk would cost more than it may."""
 
 

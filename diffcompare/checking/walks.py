@@ -44,15 +44,15 @@ EXACT = Variation("exact")
 
 # What operations do that floating point does exactly. All others round their result.
 _EXACT = frozenset(
-    {*movement.MOVED, *movement.IDENTITIES}
-    | set("abs ceil clamp floor max min neg round sign select_n stop_gradient".split())
-    | set("reduce_max reduce_min scatter-max scatter-min sort top_k".split())
-    | set("bitcast_convert_type convert_element_type is_finite".split())
-)
+    {"abs", "bitcast_convert_type", "ceil", "clamp", "convert_element_type", "floor", "is_finite",
+     "max", "min", "neg", "reduce_max", "reduce_min", "round", "scatter-max", "scatter-min",
+     "select_n", "sign", "sort", "stop_gradient", "top_k", *movement.MOVED, *movement.IDENTITIES}
+)  # fmt: skip
 # Those that round on their way: what that does is what a change of each of their operands does.
 _SUMS = frozenset(
-    "cumprod cumsum dot_general reduce_prod reduce_sum scatter-add scatter-mul scatter-sub".split()
-)
+    {"cumprod", "cumsum", "dot_general", "reduce_prod", "reduce_sum", "scatter-add",
+     "scatter-mul", "scatter-sub"}
+)  # fmt: skip
 _LOOPS = ("cond", "scan", "while")
 
 

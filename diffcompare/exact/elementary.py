@@ -53,6 +53,8 @@ def _arithmetic(m):
         return m.nan if a == 0 or a != a else m.inf if a > 0 else -m.inf
 
     def integer_pow(a, y):
+        if y == 0:
+            return m.one  # also of infinities and NaN
         return div(m.one, integer_pow(a, -y)) if y < 0 else a**y
 
     def maximum(a, b):
@@ -187,8 +189,8 @@ def _exponentials(m):
         "logaddexp": logaddexp,
         "relu": lambda x: x if x != x or x > 0 else m.zero,
         "relu6": lambda x: x if x != x else min(max(x, m.zero), m.mpf(6)),
-        "xlogy": lambda x, y: m.zero if x == 0 else x * log(y),
-        "xlog1py": lambda x, y: m.zero if x == 0 else x * log(1 + y),
+        "xlogy": lambda x, y: m.zero if x == 0 and y == y else x * log(y),
+        "xlog1py": lambda x, y: m.zero if x == 0 and y == y else x * log(1 + y),
     }
 
 

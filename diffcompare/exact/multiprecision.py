@@ -6,10 +6,9 @@ there, gives the same to the last digits at several times the cost.
 
 import abc
 import contextlib
-import functools
 import importlib
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -207,17 +206,21 @@ def rules(g: Any, bits: int) -> Mapping[str, Callable[..., Any]]:
 
 
 def _arithmetic(g):
-    zero, one = g.mpfr(0), g.mpfr(1)
+    zero, one, six = g.mpfr(0), g.mpfr(1), g.mpfr(6)
 
     def maximum(a, b):
-        return a if a != a or a >= b else b
+        if a == b:
+            return a if a else a + b  # of zeros the positive one
+        return a if a != a or a > b else b
 
     def minimum(a, b):
-        return a if a != a or a <= b else b
+        if a == b:
+            return a if a else -(-a - b)
+        return a if a != a or a < b else b
 
     def integer_pow(a, y):
-        # One division after the powers, as in floating point, which overflows there.
-        return a**y if y >= 0 else one / a**-y
+        # Of an exponent that is a Python integer the sign of zero would be lost.
+        return a * a if y == 2 else a ** g.mpfr(y)
 
     return {
         "add": operator.add,
@@ -238,21 +241,29 @@ def _arithmetic(g):
         "polynomial": elements.polynomial,
         "is_finite": g.is_finite,
         "sign": lambda x: x if x != x or x == zero else one if x > zero else -one,
+        "relu": lambda x: x if x != x or x > zero else zero,
+        "relu6": lambda x: minimum(maximum(x, zero), six),
         "stop_gradient": lambda a: a,
     }
 
 
 def _functions(g):
-    zero, one = g.mpfr(0), g.mpfr(1)
+    zero, one, minus_infinity = g.mpfr(0), g.mpfr(1), g.mpfr("-inf")
 
     def logistic(x):
         small = g.exp(-abs(x))
         return small / (one + small) if x < zero else one / (one + small)
 
     def digamma(x):
-        if x == zero:
-            return one / -x
-        return g.digamma(x)
+        return g.digamma(x) if x != zero else minus_infinity
+
+    def logaddexp(a, b):
+        high, low = (a, b) if a >= b else (b, a)
+        if a != a or b != b:
+            return a + b
+        if g.is_infinite(high) or g.is_infinite(low):
+            return high + zero
+        return high + g.log1p(g.exp(low - high))
 
     names = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp exp2 expm1 log
         log1p log2 sin sinh sqrt tan tanh"""
@@ -260,16 +271,19 @@ def _functions(g):
         **{name: getattr(g, name) for name in names.split()},
         "digamma": digamma,
         "lgamma": lambda x: g.lgamma(x)[0],
+        "logaddexp": logaddexp,
         "logistic": logistic,
         "rsqrt": lambda x: one / g.sqrt(x),
+        "xlog1py": lambda x, y: zero if x == zero and y == y else x * g.log1p(y),
+        "xlogy": lambda x, y: zero if x == zero and y == y else x * g.log(y),
     }
 
 
 def _steps(g):
     nearest = {0: g.rint_round, 1: g.rint}  # lax.RoundingMethod: 0 away from zero, 1 to even
     return {
-        "ceil": g.ceil,
-        "floor": g.floor,
+        "ceil": g.rint_ceil,
+        "floor": g.rint_floor,
         "round": lambda x, rounding_method: nearest[int(rounding_method)](x),
     }
 
@@ -279,11 +293,17 @@ def _by_mpmath(g, bits):
     algebra = MpmathAlgebra(bits + _GUARD)
     known = special.rules(algebra.context)
     own = ("digamma", "erf", "erfc", "lgamma")
-    return {name: _converted(g, algebra, known[name]) for name in known if name not in own}
+    found = {name: _converted(g, algebra, known[name]) for name in known if name not in own}
+    odd = ("bessel_i1e", "erf_inv")
+    return {**found, **{name: _with_signed_zero(found[name]) for name in odd}}
 
 
 def _converted(g, algebra, rule):
     return lambda *xs: from_mpmath(g, rule(*(to_mpmath(g, algebra, x) for x in xs)))
+
+
+def _with_signed_zero(rule):
+    return lambda x: rule(x) if x else x
 
 
 def to_mpmath(g: Any, algebra: MpmathAlgebra, x: Number) -> Any:

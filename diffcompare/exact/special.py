@@ -42,7 +42,7 @@ def _gammas(m):
             if order == 0:
                 return m.inf if x > 0 else m.nan if x else -m.inf
             return m.inf if x <= 0 and int(order) % 2 else m.nan
-        return m.psi(int(order), x)
+        return m.re(m.psi(int(order), x))  # of high orders it is complex to mpmath
 
     def zeta(s, q):
         if is_special(s) or is_special(q) or s < 1:
@@ -96,6 +96,11 @@ def _incomplete(m):
     def density(a, x):
         return m.exp((a - 1) * m.log(x) - x - m.loggamma(a))
 
+    def of_sample(a, x):
+        if is_outside(a, x) or is_special(a) or is_special(x):
+            return m.nan
+        return -by_order(a, x) / density(a, x) if x else m.zero
+
     def beta(a, b, x):
         if any(map(is_special, (a, b, x))) or a <= 0 or b <= 0 or not 0 <= x <= 1:
             return m.nan
@@ -105,7 +110,7 @@ def _incomplete(m):
         "igamma": igamma,
         "igammac": igammac,
         "igamma_grad_a": by_order,
-        "random_gamma_grad": lambda a, x: -by_order(a, x) / density(a, x),
+        "random_gamma_grad": of_sample,
         "regularized_incomplete_beta": beta,
     }
 
