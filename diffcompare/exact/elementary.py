@@ -160,6 +160,8 @@ def _exponentials(m):
     def log1p(x):
         return m.log1p(x) if x > -1 else -m.inf
 
+    whole_log1p = unary(m, log1p, m.inf, m.nan, lambda x: x >= -1)
+
     def logaddexp(a, b):
         high, low = (a, b) if a >= b else (b, a)
         if a != a or b != b:
@@ -172,7 +174,7 @@ def _exponentials(m):
         "expm1": unary(m, lambda x: _checked(x) and m.expm1(x), m.inf, -1),
         "log": log,
         "log2": unary(m, lambda x: m.log(x, 2) if x else -m.inf, m.inf, m.nan, lambda x: x >= 0),
-        "log1p": unary(m, log1p, m.inf, m.nan, lambda x: x >= -1),
+        "log1p": whole_log1p,
         "logistic": unary(m, logistic, 1, 0),
         "tanh": unary(m, m.tanh, 1, -1),
         "sinh": unary(m, lambda x: _checked(x) and m.sinh(x), m.inf, -m.inf),
@@ -190,7 +192,7 @@ def _exponentials(m):
         "relu": lambda x: x if x != x or x > 0 else m.zero,
         "relu6": lambda x: x if x != x else min(max(x, m.zero), m.mpf(6)),
         "xlogy": lambda x, y: m.zero if x == 0 and y == y else x * log(y),
-        "xlog1py": lambda x, y: m.zero if x == 0 and y == y else x * log(1 + y),
+        "xlog1py": lambda x, y: m.zero if x == 0 and y == y else x * whole_log1p(y),
     }
 
 

@@ -295,15 +295,15 @@ def _by_mpmath(g, bits):
     own = ("digamma", "erf", "erfc", "lgamma")
     found = {name: _converted(g, algebra, known[name]) for name in known if name not in own}
     odd = ("bessel_i1e", "erf_inv")
-    return {**found, **{name: _with_signed_zero(found[name]) for name in odd}}
+    return {**found, **{name: _with_signed_zero(g, found[name]) for name in odd}}
 
 
 def _converted(g, algebra, rule):
     return lambda *xs: from_mpmath(g, rule(*(to_mpmath(g, algebra, x) for x in xs)))
 
 
-def _with_signed_zero(rule):
-    return lambda x: rule(x) if x else x
+def _with_signed_zero(g, rule):
+    return lambda x: rule(x) if x and g.is_finite(x) else g.copy_sign(rule(x), x)
 
 
 def to_mpmath(g: Any, algebra: MpmathAlgebra, x: Number) -> Any:
