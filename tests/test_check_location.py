@@ -186,6 +186,14 @@ def test_a_small_mistake_in_low_precision_gets_no_name_that_rounding_may_have_ma
     assert "50 %" in patterns.pattern(1.5 * VECTOR, VECTOR, eps).sentence
 
 
+def test_claims_that_were_walked_exactly_are_looked_at_more_closely():
+    """In bfloat16, half of the digits are 9 %: all entries are 5 % off, and one of them more."""
+    eps = 2.0**-7
+    claimed = changed(1.05 * VECTOR, 5, 2 * VECTOR[5])
+    assert "in entry (5,), and right elsewhere" in patterns.pattern(claimed, VECTOR, eps).sentence
+    assert patterns.pattern(claimed, VECTOR, eps, precision=1e-6) is None
+
+
 def test_wrong_entries_are_counted_and_the_worst_named_first():
     true = np.ones((2, 3))
     claimed = np.array([[1.0, 1.5, np.nan], [0.0, 1.0 + 1e-9, 3.0]])

@@ -46,7 +46,7 @@ WORDS = {
     "clipped": ("clipping", "clips gradients: it gives 3 in place of 4 where 4 arrives"),
     "cut": ("clipping", "clips gradients: it gives 0.5774 in place of 1"),
     "reversed_": ("reversal", "reverses gradients, times 0.5"),
-    "scaled": ("scaling", "scales gradients by 0.25"),
+    "scaled": ("scaling", "scales gradients by 0.25, one part in 4"),
     "frozen": ("stop-gradient", "stops gradients"),
     "saturated": ("straight-through", "lets gradients straight through"),
     "mistaken": ("", "where the derivative is"),
@@ -78,7 +78,7 @@ def test_a_sum_over_the_batch_that_is_missing_is_named():
     (found,) = dc.rule_disagreements(fun, jnp.ones((4, 3)), X, argnums=(0, 1))
     explanation = surrogates.explained(found)
     assert "scales the gradient by input 2 by 0.25" in explanation.sentence
-    assert "is the sum over an axis of that length missing?" in explanation.sentence
+    assert "one part in 4: is a sum over so many missing" in explanation.sentence
 
 
 def held(x):

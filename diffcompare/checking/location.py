@@ -86,7 +86,7 @@ def located(
     wrong = wrong_entries(claimed, true, precision)
     if not wrong.total:
         return report
-    found = patterns.pattern(claimed, true, eps, surroundings)
+    found = patterns.pattern(claimed, true, eps, surroundings, precision=precision)
     return dataclasses.replace(
         report,
         entries=wrong.entries,

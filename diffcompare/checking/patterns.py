@@ -13,8 +13,6 @@ Array = np.ndarray  # float64
 _LEFT = 1 / 16
 # Rounding of a few operations.
 _ROUNDED = 8.0
-# Entries that differ by less than half of their digits are not looked at.
-_SQUARE_ROOT = 0.5
 # Factors that people forget, or take twice.
 _CONSTANTS: Mapping[str, float] = {
     "ln 2": math.log(2),
@@ -49,7 +47,12 @@ class Surroundings(NamedTuple):
 
 
 def pattern(
-    claimed: Array, true: Array, eps: float, surroundings: Surroundings | None = None
+    claimed: Array,
+    true: Array,
+    eps: float,
+    surroundings: Surroundings | None = None,
+    *,
+    precision: float | None = None,
 ) -> Pattern | None:
     """Returns what kind of mistake a wrong gradient is; None where it looks like none.
 
@@ -58,6 +61,7 @@ def pattern(
         true: The true one.
         eps: Of the dtype in which the claim was computed.
         surroundings: What else there is; the more, the more is recognized.
+        precision: Up to which relative error an entry is right; by default half of the digits.
 
     Example:
         >>> true = np.array([3.0, -2.0, 0.5])
@@ -80,13 +84,22 @@ def pattern(
     defect = _norm(c - t)
     if defect <= _ROUNDED * eps * _norm(c):
         return None
-    left = min(eps**_SQUARE_ROOT * _norm(c) or math.inf, _LEFT * defect)
+    look = _Look(size, eps, eps**0.5 if precision is None else precision)
+    left = min(look.precision * _norm(c) or math.inf, _LEFT * defect)
     with np.errstate(over="ignore", invalid="ignore"):  # what else there is may be of any size
         for find in _FINDERS:
-            for found, model in find(c, t, size, eps, around):
+            for found, model in find(c, t, look, around):
                 if model.shape == c.shape and _norm(c - model) <= left:
                     return found
-    return _few_entries(c, t, eps)
+    return _few_entries(c, t, look)
+
+
+class _Look(NamedTuple):
+    """How numbers are looked at."""
+
+    size: float  # by which they were divided
+    eps: float  # of the dtype, to which constants are rounded
+    precision: float  # of an entry
 
 
 Found = Iterator[tuple[Pattern, Array]]
@@ -100,7 +113,7 @@ def _not_finite(claimed: Array, true: Array) -> Pattern | None:
     return Pattern("not finite", f"it is {what} {_where(bad)}")
 
 
-def _replaced(c, t, size, eps, around: Surroundings) -> Found:
+def _replaced(c, t, look: _Look, around: Surroundings) -> Found:
     """Nothing, what arrives, or another leaf's gradient, in place of this."""
     is_flat = not np.any(t)
     for each in around.arriving:
@@ -108,7 +121,7 @@ def _replaced(c, t, size, eps, around: Surroundings) -> Found:
             flat = ", where the function is flat" if is_flat else ""
             yield (
                 Pattern("straight-through", f"it is what arrives, passed straight through{flat}"),
-                each / size,
+                each / look.size,
             )
     if is_flat:
         yield (
@@ -124,17 +137,17 @@ def _replaced(c, t, size, eps, around: Surroundings) -> Found:
         if sibling.size == c.size and np.any(sibling):
             yield (
                 Pattern("swapped", f"it is the gradient by {path}"),
-                sibling.reshape(c.shape) / size,
+                sibling.reshape(c.shape) / look.size,
             )
 
 
-def _multiplied(c, t, size, eps, around: Surroundings) -> Found:
+def _multiplied(c, t, look: _Look, around: Surroundings) -> Found:
     factor = _fitted(c, t)
     if factor in (0.0, 1.0):
         return
-    precision = max(_ROUNDED * eps, 4 * _norm(c - factor * t) / _norm(c))
+    precision = max(_ROUNDED * look.eps, 4 * _norm(c - factor * t) / _norm(c))
     if 0 < factor < 1 and c.size > 1 and precision < _TELLING / 10:
-        norm = _round_number(_norm(c) * size, precision)
+        norm = _round_number(_norm(c) * look.size, precision)
         if norm is not None and _known(factor, precision) is None:
             yield (
                 Pattern("rescaled", f"its direction is right, its norm was cut to {norm}"),
@@ -180,23 +193,23 @@ def _known(factor: float, precision: float) -> tuple[str, bool] | None:
     return None
 
 
-def _in_one_entry(c, t, size, eps, around: Surroundings) -> Found:
-    wrong = differing(c, t, eps)
+def _in_one_entry(c, t, look: _Look, around: Surroundings) -> Found:
+    wrong = differing(c, t, look.precision)
     if np.sum(wrong) == 1 and c.size > 1:
         index = tuple(map(int, np.argwhere(wrong)[0]))
         yield Pattern("one entry", f"only entry {index} is wrong"), np.where(wrong, c, t)
 
 
-def _in_part(c, t, size, eps, around: Surroundings) -> Found:
+def _in_part(c, t, look: _Look, around: Surroundings) -> Found:
     """A factor in some of the entries, while the others are right."""
-    wrong = differing(c, t, eps)
+    wrong = differing(c, t, look.precision)
     count = int(np.sum(wrong))
     if not 1 < count < c.size:
         return
     where = _where(wrong)
     factor = _fitted(c[wrong], t[wrong])
     precision = max(
-        _ROUNDED * eps, 4 * _norm(c[wrong] - factor * t[wrong]) / max(_norm(c[wrong]), 1e-300)
+        _ROUNDED * look.eps, 4 * _norm(c[wrong] - factor * t[wrong]) / max(_norm(c[wrong]), 1e-300)
     )
     if factor == 0:
         yield Pattern("zero", f"it is zero {where}, and right elsewhere"), np.where(wrong, 0.0, t)
@@ -207,9 +220,9 @@ def _in_part(c, t, size, eps, around: Surroundings) -> Found:
         )
 
 
-def _few_entries(c: Array, t: Array, eps: float) -> Pattern | None:
+def _few_entries(c: Array, t: Array, look: _Look) -> Pattern | None:
     """Returns that few entries are wrong, or that the wrong ones stand in one row."""
-    wrong = differing(c, t, eps)
+    wrong = differing(c, t, look.precision)
     count = int(np.sum(wrong))
     is_row = wrong.ndim > 1 and "axis" in _where(wrong)
     if not 0 < count < c.size or not (is_row or count <= max(3, c.size * _FEW)):
@@ -236,7 +249,7 @@ def _where(wrong: Array) -> str:
     return f"in {count} of {wrong.size} entries"
 
 
-def _moved(c, t, size, eps, around: Surroundings) -> Found:
+def _moved(c, t, look: _Look, around: Surroundings) -> Found:
     """The right numbers in wrong places."""
     for axes in _permutations(t.ndim):
         if t.transpose(axes).shape == t.shape:
@@ -287,7 +300,7 @@ def _shift(c: Array, t: Array, axis: int) -> int:
     return best if best <= length // 2 else best - length
 
 
-def _limited(c, t, size, eps, around: Surroundings) -> Found:
+def _limited(c, t, look: _Look, around: Surroundings) -> Found:
     """Cut to a range, or to a sign."""
     if c.size < 2:
         return
@@ -296,23 +309,25 @@ def _limited(c, t, size, eps, around: Surroundings) -> Found:
     low, high = float(np.min(c)), float(np.max(c))
     above, below = int(np.sum(t > high)), int(np.sum(t < low))
     # One entry is cut to whatever it is; two are cut to the same number, or to opposite ones.
-    if above + below < 2 or (above == below == 1 and not _is_close(low, -high, _ROUNDED * eps)):
+    if above + below < 2 or (
+        above == below == 1 and not _is_close(low, -high, _ROUNDED * look.eps)
+    ):
         return
-    bounds = f"to {low * size:.4g} ... {high * size:.4g}"
+    bounds = f"to {low * look.size:.4g} ... {high * look.size:.4g}"
     if not above or not below:
-        bounds = f"at {(high if above else low) * size:.4g}"
+        bounds = f"at {(high if above else low) * look.size:.4g}"
     yield Pattern("clipped", f"clipped {bounds}"), np.clip(t, low, high)
 
 
-def _added(c, t, size, eps, around: Surroundings) -> Found:
+def _added(c, t, look: _Look, around: Surroundings) -> Found:
     """A constant, or a multiple of the argument, too much."""
     if c.size > 2:
         offset = float(np.mean(c - t))
-        yield Pattern("offset", f"{offset * size:.4g} too large everywhere"), t + offset
+        yield Pattern("offset", f"{offset * look.size:.4g} too large everywhere"), t + offset
         if around.x is not None and around.x.shape == c.shape and np.any(around.x):
             x = around.x / np.max(np.abs(around.x))
             slope = _fitted(c - t, x)
-            times = slope * size / float(np.max(np.abs(around.x)))
+            times = slope * look.size / float(np.max(np.abs(around.x)))
             yield (
                 Pattern(
                     "argument",
@@ -322,7 +337,7 @@ def _added(c, t, size, eps, around: Surroundings) -> Found:
             )
 
 
-def _summed(c, t, size, eps, around: Surroundings) -> Found:
+def _summed(c, t, look: _Look, around: Surroundings) -> Found:
     """The same along an axis, or by another factor at each index of an axis."""
     for axis in range(t.ndim):
         if t.shape[axis] < 2:
@@ -352,13 +367,14 @@ _FINDERS: Sequence[Callable[..., Found]] = (
 )  # fmt: skip
 
 
-def differing(claimed: Array, true: Array, eps: float) -> Array:
-    """Returns which entries differ in more than half of their digits."""
+def differing(claimed: Array, true: Array, precision: float) -> Array:
+    """Returns which entries differ by more than a relative error."""
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.abs(claimed), np.abs(true))
-        # What is left of terms that cancelled is as inexact as they were.
-        floor = 16 * eps * np.max(np.abs(true), initial=0.0, where=np.isfinite(true))
-        return ~(np.abs(claimed - true) <= eps**_SQUARE_ROOT * size + floor)
+        # What is left of terms that cancelled is as inexact as they were: where a precision is half
+        # of the digits, some units in the last place of the largest entry.
+        floor = 16 * precision**2 * np.max(np.abs(true), initial=0.0, where=np.isfinite(true))
+        return ~(np.abs(claimed - true) <= precision * size + floor)
 
 
 def _fitted(c: Array, t: Array) -> float:

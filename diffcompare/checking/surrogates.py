@@ -30,10 +30,12 @@ Array = np.ndarray  # float64
 # What `allow` may name.
 NAMES = ("straight-through", "clipping", "reversal", "scaling", "stop-gradient")
 
-# What describing a mistake may cost, in nominal seconds.
-_SECONDS = 5.0
+# What describing mistakes may cost, in nominal seconds.
+_SECONDS = 4.0
 # Enough for gradients of double precision, with as many digits again for what cancels.
 _BITS = 200
+# A factor of 1/2 or 1/3 has many reasons.
+_BATCH = 4
 # How many rules are looked at one by one: each takes a gradient.
 _TOLD_APART = 4
 # Rounding of the constants in rules of JAX itself, which are not the function's own.
@@ -114,7 +116,7 @@ def _named(d: Any) -> tuple[str, str]:
             if factor < 0:
                 times = "" if abs(factor + 1) <= eps**0.5 else f", times {-factor:.4g}"
                 return "reversal", f"reverses {of}{times}"
-            return "scaling", f"scales {of} by {factor:.4g}{_batch(d, factor, eps)}"
+            return "scaling", f"scales {of} by {factor:.4g}{_batch(factor, eps)}"
         if np.all(claimed == d.cotangent):
             return "straight-through", f"lets {of} straight through"
     return "", f"gives {gives:.6g} where the derivative is {wanted:.6g}"
@@ -134,12 +136,11 @@ def _of_inputs(inputs: Sequence[int]) -> str:
     return f"by input{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
 
 
-def _batch(d: Any, factor: float, eps: float) -> str:
-    """Returns a guess where a factor is one part in the length of an axis of another input."""
-    lengths = {length for array in d.claimed for length in np.shape(array) if length > 1}
-    for length in sorted(lengths):
-        if abs(factor * length - 1) <= eps**0.5:
-            return f", one part in {length}: is the sum over an axis of that length missing?"
+def _batch(factor: float, eps: float) -> str:
+    """Returns a guess where a factor is one part in a number that is no small one."""
+    parts = round(1 / factor)
+    if parts >= _BATCH and abs(factor * parts - 1) <= eps**0.5:
+        return f", one part in {parts}: is a sum over so many missing, as over a batch?"
     return ""
 
 
@@ -166,10 +167,11 @@ def allowed(
     names = check_names(allow)
     if not _is_wrong(judgement):
         return judgement
-    gradients = _gradients(problem, claims, judgement.exact)
+    budget = Budget(_SECONDS)
+    gradients = _gradients(problem, claims, judgement.exact, budget)
     described = _described(problem, judgement.leaves, gradients, slope)
     judgement = judgement._replace(leaves=described)
-    causes = _causes(problem, gradients, names)
+    causes = _causes(problem, gradients, names, budget)
     if not causes:
         return judgement
     excused = _excused(problem, gradients, described, causes)
@@ -210,20 +212,24 @@ class _Gradients(NamedTuple):
     true: list[Array] | None
 
 
-def _gradients(problem: Problem, claims: Claims, exact: ExactClaims | None) -> _Gradients:
+def _gradients(
+    problem: Problem, claims: Claims, exact: ExactClaims | None, budget: Budget
+) -> _Gradients:
     walked = exact.exact_gradient if exact is not None else None
     claimed = claims.gradient if walked is None else walked
     return _Gradients(
         None if claimed is None else list(map(wide, claimed)),
         walked is not None,
-        _by_rules(problem, frozenset()),
+        _by_rules(problem, frozenset(), budget),
     )
 
 
-def _by_rules(problem: Problem, places: frozenset[tuple[str, str]]) -> list[Array] | None:
+def _by_rules(
+    problem: Problem, places: frozenset[tuple[str, str]], budget: Budget
+) -> list[Array] | None:
     """Returns the gradients where the rules at some places are honoured, and no other."""
     is_honoured = lambda eqn: (_function(eqn), custom_rules.place_of(eqn)) in places
-    found = true_gradient(problem, arithmetic(_BITS), Budget(_SECONDS), is_honoured)
+    found = true_gradient(problem, arithmetic(_BITS), budget, is_honoured)
     return None if found is None else list(map(wide, found))
 
 
@@ -231,14 +237,16 @@ def _place(disagreement: Any) -> tuple[str, str]:
     return disagreement.function, disagreement.place
 
 
-def _causes(problem: Problem, gradients: _Gradients, names: Sequence[str]) -> list[_Cause]:
+def _causes(
+    problem: Problem, gradients: _Gradients, names: Sequence[str], budget: Budget
+) -> list[_Cause]:
     found = _disagreements(problem)
     causes = []
     for each in found:
         leaves = frozenset(range(len(problem.leaves)))
         alone = None
         if gradients.true is not None and len(found) <= _TOLD_APART:
-            alone = _by_rules(problem, frozenset({_place(each)}))
+            alone = _by_rules(problem, frozenset({_place(each)}), budget)
         if gradients.true is not None and alone is not None:
             pairs = zip(problem.leaves, alone, gradients.true, strict=True)
             changed = [location.wrong_entries(a, b, leaf.eps).total > 0 for leaf, a, b in pairs]
@@ -294,7 +302,9 @@ def _excused(
     }  # fmt: skip
     if not wrong:
         return set()
-    wanted = _by_rules(problem, frozenset(_place(cause.disagreement) for cause in allowed))
+    # It is paid apart: what may pass does not depend on how much was spent to describe it.
+    places = frozenset(_place(cause.disagreement) for cause in allowed)
+    wanted = _by_rules(problem, places, Budget(_SECONDS))
     if wanted is None or gradients.claimed is None:
         # Then it is for all rules that disagree, or for none.
         return wrong if len(allowed) == len(causes) else set()
