@@ -496,6 +496,16 @@ def test_lines_are_aligned_once():
         inside -= line.count(r"\end{gathered}")
 
 
+def test_a_slice_in_latex_says_which_entries():
+    def fun(x):
+        return jnp.sum(x[1:3, ::2] * x[:2, 1:2])
+
+    latex = dc.derive(fun, jnp.ones((3, 4)), route="program").latex()
+    assert r"x\left[1{:}, {:}{:}2\right]" in latex
+    assert r"x\left[{:}2, 1{:}2\right]" in latex
+    assert r"\operatorname{slice}" not in latex
+
+
 def test_the_text_of_a_program_defines_every_name_it_uses():
     text = dc.derive(lambda x: jnp.sum(jnp.sort(x) * jnp.cumsum(x)), jnp.arange(3.0)).text()
     defined = {line.partition(" = ")[0].strip() for line in text.splitlines()}

@@ -14,6 +14,7 @@ from diffcompare.symbolic.writing import (
     finite,
     infix,
     negated,
+    ranges,
 )
 
 
@@ -112,6 +113,12 @@ def _transpose(writer, eqn, terms):
     return Term(_turned(terms[0]))
 
 
+def _slice(writer, eqn, terms):
+    # In brackets: a name may have an index of its own, and two of them are no LaTeX.
+    parts = ", ".join(ranges(eqn)).replace(":", "{:}")
+    return Term(rf"{at_least(terms[0], ATOM)}\left[{parts}\right]")
+
+
 def _same(writer, eqn, terms):
     return terms[0]
 
@@ -148,6 +155,7 @@ _TABLE: dict[str, Rule] = {
     "dot_general": _dot,
     "reduce_sum": _sum,
     "select_n": _select,
+    "slice": _slice,
     "transpose": _transpose,
     "broadcast_in_dim": _spread,
     **dict.fromkeys((

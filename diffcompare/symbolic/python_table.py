@@ -21,6 +21,7 @@ from diffcompare.symbolic.writing import (
     finite,
     infix,
     negated,
+    ranges,
 )
 
 _SMALL = 64  # entries of an array that is written out
@@ -197,15 +198,7 @@ def _select(writer, eqn, terms):
 
 
 def _slice(writer, eqn, terms):
-    starts, stops = eqn.params["start_indices"], eqn.params["limit_indices"]
-    strides = eqn.params["strides"] or [1] * len(starts)
-    parts = []
-    for start, stop, stride, length in zip(
-        starts, stops, strides, eqn.invars[0].aval.shape, strict=True
-    ):
-        text = f"{start or ''}:{'' if stop == length else stop}"
-        parts.append(text if stride == 1 else f"{text}:{stride}")
-    return Term(f"{at_least(terms[0], ATOM)}[{', '.join(parts)}]")
+    return Term(f"{at_least(terms[0], ATOM)}[{', '.join(ranges(eqn))}]")
 
 
 def _pad(writer, eqn, terms):

@@ -220,3 +220,15 @@ def negated(operand: Term) -> Term:
 def finite(value: Any) -> bool:
     """Returns whether a number is neither infinite nor NaN."""
     return isinstance(value, int) or math.isfinite(value)
+
+
+def ranges(eqn: JaxprEqn) -> list[str]:
+    """Returns the range of each axis that a `slice` equation takes, as Python writes it."""
+    starts, stops = eqn.params["start_indices"], eqn.params["limit_indices"]
+    strides = eqn.params["strides"] or [1] * len(starts)
+    lengths: Any = eqn.invars[0].aval
+    parts = []
+    for start, stop, stride, length in zip(starts, stops, strides, lengths.shape, strict=True):
+        text = f"{start or ''}:{'' if stop == length else stop}"
+        parts.append(text if stride == 1 else f"{text}:{stride}")
+    return parts
