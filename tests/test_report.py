@@ -217,6 +217,15 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path):
         assert "accuracy.json is not the file of an experiment" in (tmp_path / name).read_text()
 
 
+def test_an_experiment_that_fails_to_sum_up_is_named_and_the_others_are_shown(
+    tmp_path, monkeypatch
+):
+    copied(tmp_path, ["jacobians", "difference_cost"])
+    monkeypatch.setattr("experiments.jacobians.summary", lambda result: 1 // 0)
+    assert written(tmp_path).experiments == 1
+    assert "its experiment failed with ZeroDivisionError" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -19,7 +19,10 @@ def load(folder: Path, known: dict[str, Experiment]) -> tuple[list[Run], list[st
         try:
             runs.append(_run(experiment, numbers))
         except UsageError as error:
-            problems.append(str(error))
+            # Where the folder lies is nobody's business.
+            problems.append(str(error).replace(str(numbers), numbers.name))
+        except Exception as error:  # one that fails must not keep the others from being shown
+            problems.append(f"{numbers.name}: its experiment failed with {error!r}.")
     return runs, problems
 
 
