@@ -1,6 +1,6 @@
 """Speed and memory side by side with peers: what was asked, what is measured.
 
-    python -m benchmarks                 every goal, each in a process of its own; a table, and JSON
+    python -m benchmarks [NAME ...]      every goal, each in a process of its own; a table, and JSON
     python -m benchmarks.dense           one of them; no arguments
 
 Every module whose name does not start with `_` holds `goals() -> list[Goal]`. Contenders take

@@ -1,5 +1,6 @@
-"""Runs every benchmark in a process of its own, and prints one table."""
+"""Runs benchmarks, all or those that are named, each in a process of its own; prints one table."""
 
+import argparse
 import json
 import pkgutil
 import subprocess
@@ -9,7 +10,13 @@ from pathlib import Path
 from benchmarks import __path__ as folders
 from benchmarks._measure import RESULTS, Goal, note, print_table
 
-names = [module.name for module in pkgutil.iter_modules(folders) if module.name[0] != "_"]
+known = [module.name for module in pkgutil.iter_modules(folders) if module.name[0] != "_"]
+parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+names = parser.parse_args().names or known
+unknown = sorted({*names} - {*known})
+if unknown:
+    parser.error(f"there is no benchmark {', '.join(unknown)}. Name one of {', '.join(known)}.")
 failed, rows = [], []
 for name in names:
     note(f"benchmarks.{name}")

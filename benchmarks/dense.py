@@ -1,10 +1,10 @@
-"""Dense differences against 2P forwards at their best throughput."""
+"""Dense differences against 2P forwards at their best throughput, both on one core."""
 
 import jax
 import jax.numpy as jnp
 
 import diffcompare as dc
-from benchmarks._measure import Goal, details, interleaved, main, ratio
+from benchmarks._measure import Goal, details, interleaved, main, ratio, stay_on_one_core
 from benchmarks._problems import Problem, problem
 
 jax.config.update("jax_enable_x64", True)
@@ -50,4 +50,5 @@ def goals(names=("P = 1,008, 2 layers", "P = 9,610, 2 layers", "P = 9,942, 3 lay
 
 
 if __name__ == "__main__":
+    stay_on_one_core()
     raise SystemExit(main("dense", goals))
