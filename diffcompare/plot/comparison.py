@@ -71,9 +71,13 @@ def _mark(axes: Axes, row: Row, cost: float, height: float) -> None:
         look = style.series(0)
     look |= {"linestyle": "", "markersize": _SIZE, "alpha": 0.85, "markeredgecolor": "white"}
     axes.plot([cost], [height], label=label, **look)
+    # A circle has room for a number; a letter stands above a triangle.
+    is_inside = look["marker"] == "o"
     axes.annotate(
-        letter, (cost, height), color="white", fontsize=7, ha="center", va="center_baseline"
-    )
+        letter, (cost, height), (0, 0 if is_inside else 0.55 * _SIZE), textcoords="offset points",
+        color="white" if is_inside else look["color"], fontsize=7 if is_inside else 8,
+        ha="center", va="center_baseline" if is_inside else "bottom",
+    )  # fmt: skip
 
 
 def _label(row: Row) -> tuple[str, str]:
