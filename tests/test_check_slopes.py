@@ -90,6 +90,18 @@ def test_entries_of_very_different_size_move_together():
     np.testing.assert_allclose(float(found.slope), 1e300, rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_on_the_way_may_be_as_large_as_there_are(dtype):
+    # A row that is masked everywhere: the softmax of its scores, as the mask is taken away again.
+    lowest = float(jnp.finfo(dtype).min)
+    fun = lambda x: jax.nn.softmax(x + jnp.asarray(lowest, dtype))[0]
+    x = np.array([0.5, -0.25, 1.0], dtype)
+    found = truth(fun, x, [1.0, 0.0, 0.0])
+    share = np.exp(x.astype(float))[0] / np.sum(np.exp(x.astype(float)))
+    assert found.kind == "smooth"
+    np.testing.assert_allclose(float(found.slope), share * (1 - share), rtol=1e-14)
+
+
 KINKS = {
     "relu": (jax.nn.relu, 0.0, 0.0, 1.0),
     "absolute value": (jnp.abs, 0.0, -1.0, 1.0),

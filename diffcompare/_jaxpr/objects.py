@@ -172,7 +172,7 @@ def _scatter(interpreter, eqn, values, indices, updates):
     return pool[:-1].reshape(values.shape)
 
 
-_MOVED_BY_INDEX = {"gather": _gather, "scatter": _scatter}
+_MOVED_BY_INDEX: dict[str, Callable[..., Any]] = {"gather": _gather, "scatter": _scatter}
 
 
 def _reduce(interpreter, eqn, inputs, fold):

@@ -5,13 +5,14 @@ that a dtype could see. What a slope is, a second look closer to the point decid
 sides do not agree at once.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from diffcompare._jaxpr.elements import as_array
+from diffcompare._jaxpr.elements import as_array, is_object
 from diffcompare.checking.budget import Budget
 from diffcompare.checking.problem import Moves, Problem
 from diffcompare.checking.walks import EXACT, Trail, Variation, trail
@@ -30,9 +31,9 @@ _CLOSER = 40
 # Looks go on until both sides have settled, at most to 2**-320, where a slope still has 2**-220 of
 # the largest value.
 _LOOKS = 4
-# How many digits the walk itself may lose by cancellation, beyond what the value shows. float32
-# spans 2**277 and float64 2**2098 between its numbers, but sums of numbers further apart than
-# 2**53 have lost the smaller ones in the program itself.
+# How many digits of the value the walk itself may lose, by rounding and by cancellation. Where
+# numbers on the way are larger than the value by more than that, such as the lowest number of
+# float64 in a mask, the walk has more digits instead: what the program's sums lose, it must not.
 _LOST = 100
 # Sides that agree to that have one slope: the eps of every dtype is far larger, and a curvature
 # that a dtype could follow far smaller than 2**140 slopes for the size of the argument.
@@ -48,6 +49,7 @@ _JUMPED = 38
 _CONVERGES = 0.5
 # What the looks need. Entries of very different size need more; some digits are to spare.
 _BITS, _SPARED = 640, 64
+_RANGE = 2**20  # beyond any exponent of a dtype
 
 
 class Truth(NamedTuple):
@@ -102,6 +104,7 @@ class Primal:
     def __init__(self, problem: Problem, arithmetic: Arithmetic, budget: Budget):
         assert problem.jaxpr is not None
         self.problem, self.arithmetic, self.budget = problem, arithmetic, budget
+        self._jaxpr = problem.jaxpr
         self._constants: dict[int, Any] = {}
         self._others: dict[int, Primal] = {}  # by how many digits more
         self._sizes = [np.asarray(x).astype(np.float64) for x in problem.x]
@@ -114,6 +117,7 @@ class Primal:
             sizes = [abs(y) for array in self.outputs for y in array.flat if arithmetic.finite(y)]
             self.largest = max(sizes, default=arithmetic.number(0.0))
         self.loops_under_rules = self._base.has_loops_under_rules
+        self._cancelled = self._excess()
 
     def truth(self, moves: Moves) -> Truth:
         """Returns the slope of the value when leaves move."""
@@ -237,17 +241,19 @@ class Primal:
             return _Side("none", zero, zero)
         if not all(map(finite, values)):
             return _Side("wild", zero, zero)
-        *_, first, before, last = values
-        earlier, change = abs(before - first), abs(last - before)
+        changes = [b - a for a, b in itertools.pairwise(values)]
+        before, last, change = values[-2], values[-1], abs(changes[-1])
         if change <= max(abs(last), abs(before)) * self._power(-_SHRUNK) + unseen:
             return _Side("settled", last, change + unseen)
         if abs(last) >= abs(before) * self._power(_JUMPED):
             return _Side("jump", zero, zero)
-        if change <= earlier * self.arithmetic.number(_CONVERGES):
+        half = self.arithmetic.number(_CONVERGES)
+        one_way = len({c > 0 for c in changes}) == 1  # as no oscillation goes, but by chance
+        if one_way and all(abs(b) <= abs(a) * half for a, b in itertools.pairwise(changes)):
             # What is left of a geometric series; of another, it is of that size.
-            rest = (last - before) * change / (earlier - change)
+            rest = changes[-1] * change / (abs(changes[-2]) - change)
             return _Side("settled", last + rest, 4 * abs(rest) + unseen)
-        grows = abs(last) > abs(before) > abs(first) and (last > 0) == (before > 0) == (first > 0)
+        grows = all(abs(b) > abs(a) and (a > 0) == (b > 0) for a, b in itertools.pairwise(values))
         return _Side("steep" if grows else "wild", zero, zero)
 
     # Walks.
@@ -272,7 +278,7 @@ class Primal:
 
     def _walk(self, inputs, variation, base) -> Trail:
         return trail(
-            self.problem.jaxpr, inputs, self.arithmetic, self.budget, variation, base,
+            self._jaxpr, inputs, self.arithmetic, self.budget, variation, base,
             self._constants,
         )  # fmt: skip
 
@@ -328,13 +334,22 @@ class Primal:
     def _able(self, moves) -> "Primal":
         """Returns this, or the same with as many digits as the direction needs."""
         _, high = self._ratios(moves)
-        more = self._distance(moves) + high - _NEAR - _SPARED
+        more = self._distance(moves) + high - _NEAR - _SPARED + max(0, self._cancelled - _LOST)
         bits = _BITS * (1 + max(0, -(-more // _BITS)))
         if bits <= self.arithmetic.bits:
             return self
         if bits not in self._others:
             self._others[bits] = Primal(self.problem, self.arithmetic.wider(bits), self.budget)
         return self._others[bits]
+
+    def _excess(self) -> int:
+        """Returns by how many digits numbers on the way are larger than the value."""
+        magnitude = self.arithmetic.magnitude
+        ways = [magnitude(array) for found in self._base.outputs for array in found
+                if is_object(array)]  # fmt: skip
+        ends = [magnitude(array) for array in (*self.outputs, *self._inputs)]
+        usual = ends[: len(self.outputs)] if self.largest else ends
+        return max(0, max(ways, default=0) - max(usual)) if max(usual) > -_RANGE else 0
 
     def _ratios(self, moves) -> tuple[int, int]:
         """Returns the smallest and the largest size of an entry in units of its step, as powers."""

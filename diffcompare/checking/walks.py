@@ -323,8 +323,8 @@ def _factors(arithmetic: Arithmetic, eps: float) -> tuple[Any, Any]:
 def _is_short(value: float, eps: float) -> bool:
     """Returns whether a number leaves half of its mantissa empty, as 3, 0.5 and 1e3 do.
 
-    A number that was rounded ends in zeros by chance only: with 2**-13 in float64, and 2**-6 in
-    float32, which only makes the excuse of a rounded constant smaller.
+    A number that was rounded ends in zeros by chance only: with 2**-27 in float64, 2**-12 in
+    float32 and 2**-4 in bfloat16, which only makes the excuse of a rounded constant smaller.
     """
     mantissa, _ = np.frexp(value)
     digits = round(-np.log2(eps)) + 1

@@ -22,6 +22,8 @@ Number = Any
 
 # Numbers that the functions of mpmath get and give, beyond those that are asked for.
 _GUARD = 32
+# Below the exponent of any number that is met.
+_OF_ZERO = -(2**62)
 
 
 class Arithmetic(Algebra):
@@ -38,6 +40,15 @@ class Arithmetic(Algebra):
     @abc.abstractmethod
     def scaled(self, x: Number, exponent: int) -> Number:
         """Returns `x * 2**exponent`, exactly."""
+
+    @abc.abstractmethod
+    def exponent(self, x: Number) -> int:
+        """Returns the power of two just above the size of a finite number; very small for 0."""
+
+    def magnitude(self, array: np.ndarray) -> int:
+        """Returns the largest exponent of the finite entries of an array."""
+        finite, exponent = self.finite, self.exponent
+        return max((exponent(x) for x in array.flat if finite(x)), default=_OF_ZERO)
 
     @abc.abstractmethod
     def wider(self, bits: int) -> "Arithmetic":
@@ -83,6 +94,10 @@ class MpmathArithmetic(MpmathAlgebra, Arithmetic):
 
     def scaled(self, x, exponent):
         return self.context.ldexp(x, exponent)
+
+    def exponent(self, x):
+        _, mantissa, exponent, digits = x._mpf_
+        return exponent + digits if mantissa else _OF_ZERO
 
     def wider(self, bits):
         return MpmathArithmetic(bits)
@@ -144,6 +159,9 @@ class GmpyAlgebra(Arithmetic):
     def active(self):
         # All settings but these are the usual ones: nothing traps, nothing becomes complex.
         return self._gmpy2.context(self._gmpy2.context(), **self._precision)
+
+    def exponent(self, x):
+        return self._gmpy2.get_exp(x) if x else _OF_ZERO
 
     def wider(self, bits):
         return GmpyAlgebra(bits)
