@@ -90,7 +90,7 @@ def check_grads(
         judgement = surrogates.allowed(problem, claims, judgement, names, _slope_of(judgement))
         found.append((claims, judgement))
         problem = derivative_of(claims) if claims.modes else None
-    report = _report(_arguments.name_of(fun), order, found)
+    report = _report(_arguments.name_of(fun), order, wanted, names, found)
     if raises and report.verdict == "wrong":
         raise AssertionError(str(report))
     return report
@@ -137,7 +137,16 @@ def _slope_of(judgement: Judgement) -> Callable[[Moves], float | None] | None:
     return slope
 
 
-def _report(name: str, order: int, found: Sequence[tuple[Claims, Judgement]]) -> Report:
+def _report(
+    name: str,
+    order: int,
+    modes: Sequence[Mode],
+    allow: Sequence[str],
+    found: Sequence[tuple[Claims, Judgement]],
+) -> Report:
+    options = [f"order={order}"] if order != 1 else []
+    options += [f"modes={tuple(modes)}"] if len(modes) == 1 else []
+    options += [f"allow={tuple(allow)}"] if allow else []
     leaves: list[LeafReport] = []
     examinations: list[Examination] = []
     notes: list[str] = [] if found else ["nothing is floating point, so that nothing is claimed"]
@@ -159,6 +168,7 @@ def _report(name: str, order: int, found: Sequence[tuple[Claims, Judgement]]) ->
         function=name,
         order=order,
         evaluations=Cost(seconds=round(sum(judgement.seconds for _, judgement in found), 3)),
+        reproduce=f"diffcompare.check_grads({', '.join([name, 'args', *options])})",
         notes=tuple(notes),
     )
 

@@ -25,7 +25,11 @@ WORST_FIRST: tuple[Verdict, ...] = ("wrong", "kink", "inconclusive", "consistent
 
 
 def summarized(
-    leaf: Leaf, findings: Sequence[Finding], witness: str, modes: Iterable[str]
+    leaf: Leaf,
+    findings: Sequence[Finding],
+    witness: str,
+    modes: Iterable[str],
+    precision_loss: float | None = None,
 ) -> LeafReport:
     """Returns what findings say of a leaf together."""
     verdict = min((each.verdict for each in findings), key=WORST_FIRST.index, default="consistent")
@@ -50,6 +54,7 @@ def summarized(
         error=max((_relative(each) for each in findings if each.defect is not None), default=None),
         detectable=max(seen, default=None),
         entries=tuple(entries) if verdict == "wrong" else (),
+        precision_loss=precision_loss,
         reason=next((each.reason for each in decisive if each.reason), ""),
     )
 

@@ -95,9 +95,14 @@ def _reports(exact: ExactClaims, primal: Primal) -> tuple[list[LeafReport], str]
         return [], f"no exact walk: {contradiction}"
     guide = true_gradient(problem, exact.arithmetic, Budget(budget.left * _GUIDE))
     units, lines = units_and_lines(budget.left / (_WALKS * walk), len(problem.leaves))
-    found = WhiteBox(exact, primal, guide).findings(units, lines)
-    pairs = zip(problem.leaves, found, strict=True)
-    return [summarized(leaf, each, "exact walk", modes) for leaf, each in pairs], ""
+    box = WhiteBox(exact, primal, guide)
+    reports = [
+        summarized(leaf, found, "exact walk", modes, box.precision_loss(number))
+        for number, (leaf, found) in enumerate(
+            zip(problem.leaves, box.findings(units, lines), strict=True)
+        )
+    ]
+    return reports, ""
 
 
 def _with_differences(problem, claims, found: list[LeafReport]) -> Iterator[LeafReport]:

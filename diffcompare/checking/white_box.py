@@ -7,6 +7,7 @@ dtype computes it, is from the truth is judged apart, by what rounding does to t
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -105,19 +106,25 @@ class WhiteBox:
         self, leaves: Sequence[int], units: int, lines: int
     ) -> Iterator[tuple[int, Sequence[Finding]]]:
         """Yields what is found of leaves, all at once where nothing is the matter with them."""
-        groups = [list(leaves)] if leaves else []
+        suspicious = [leaf for leaf in leaves if self._suspects(leaf)]
+        others = [leaf for leaf in leaves if leaf not in suspicious]
+        groups = [*([leaf] for leaf in suspicious), *([others] if others else [])]
         while groups:
             group = groups.pop()
             if len(group) == 1:
                 yield group[0], list(self._alone(group[0], units, lines, self.exact.claims.modes))
                 continue
-            agreed = [self._agreed(group, line) for line in range(lines)]
-            if all(each is not None for each in agreed):
+            agreed = []
+            for line in range(lines):
+                found = self._agreed(group, line)
+                if found is None:
+                    half = len(group) // 2
+                    groups += [group[half:], group[:half]]
+                    break
+                agreed.append(found)
+            else:
                 for each in agreed:
                     yield from each.items()
-            else:
-                half = len(group) // 2
-                groups += [group[half:], group[:half]]
 
     def _agreed(self, group: Sequence[int], line: int) -> dict[int, list[Finding]] | None:
         """Returns findings of leaves that move at once; None where they have to move alone.
@@ -162,6 +169,17 @@ class WhiteBox:
             yield from self._along(leaf, unit_direction(which, x, entry), ["rev"])
         if not _any(found, "kink"):
             yield from self._inaccurate(leaf)
+
+    def precision_loss(self, leaf: int) -> float | None:
+        """Returns the largest relative error that rounding makes in an entry of a gradient."""
+        exact = self.exact.exact_gradient
+        if exact is None:
+            return None
+        worst = 0.0
+        for machine, claimed in zip(self.exact.gradient[leaf].flat, exact[leaf].flat, strict=True):
+            if claimed != 0 and self._is_finite(machine) and self._is_finite(claimed):
+                worst = max(worst, float(abs(machine - claimed) / abs(claimed)))
+        return worst
 
     def contradiction(self) -> str:
         """Returns how the walk differs from the program by more than rounding; empty if not."""
@@ -260,7 +278,8 @@ class WhiteBox:
             lost = _residue(claim.machine, truth)
             rounding = spread("rounding")
             allowed = _DRAWN * rounding + least
-            if self._is_finite(rounding) and lost > max(allowed, _underflow(which.dtype)):
+            excused = max(allowed, _underflow(which.dtype), self._unnoticed(which.eps))
+            if self._is_finite(rounding) and lost > excused:
                 reason = (
                     f"along {direction.name} it computes {float(claim.machine):.6g} for "
                     f"{float(true):.6g}: rounding errors of the rule, not of the function"
@@ -272,6 +291,19 @@ class WhiteBox:
         """Returns whether a dtype lost half of a slope's digits, and more than a sum must lose."""
         lost = _residue(claim.machine, truth)
         return lost > math.sqrt(eps) * abs(truth.slope) and lost > _DRAWN * eps * claim.terms
+
+    def _unnoticed(self, eps: float) -> Element:
+        """Returns an error of a slope that the rounding of the value hides.
+
+        Along a direction as long as the argument, the slope is a change of the value. The slope of
+        tanh(5) is 2e-4, and where it is computed as 1 - tanh(5)**2 it is off by eps: that is less
+        than what rounding takes from tanh(5), which is near to 1.
+        """
+        return _DRAWN * eps * self._size_of_value
+
+    @functools.cached_property
+    def _size_of_value(self) -> Element:
+        return self.exact.contracted(self.primal.outputs)[1]
 
     def _at_kink(self, leaf: int, direction: Direction, claim: Claim, truth: Truth) -> Finding:
         """Judges a claim by the slopes of both sides."""
@@ -363,7 +395,9 @@ class WhiteBox:
             rounding = self.primal.spread({leaf: unit.array}, true, "rounding")
             if not self._is_finite(rounding):
                 yield Finding("inconclusive", "rev", "rounding decides which branch is taken")
-            elif error > max(_DRAWN * rounding, half * abs(true), lost * length):
+            elif error > max(
+                _DRAWN * rounding, half * abs(true), lost * length, self._unnoticed(which.eps)
+            ):
                 found = self._entry(unit, slope, true)
                 assert found is not None
                 reason = (
