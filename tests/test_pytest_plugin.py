@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
-PLUGIN = ("-p", "diffcompare.pytest_plugin", "-p", "no:cacheprovider")
+# Where the package is installed, pytest finds the plugin by itself, and loads it once only.
+_INSTALLED = entry_points(group="pytest11").select(name="diffcompare")
+PLUGIN = ("-p", "no:cacheprovider", *(() if _INSTALLED else ("-p", "diffcompare.pytest_plugin")))
 
 
 def test_importing_the_plugin_does_not_import_jax():
