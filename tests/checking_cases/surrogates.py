@@ -76,6 +76,10 @@ ON_PURPOSE = {
         reverse(jax.nn.relu, lambda a, y, g: (jnp.where(a[0] > 0, g, g / 4),)), [1.0, -2.0]),
     "noise on the gradient": c.of_vector(
         misreported(lambda g: g + jax.random.normal(jax.random.key(0), g.shape, g.dtype) / 8)),
+}  # fmt: skip
+
+# Right for an output whose cotangent is positive, wrong for others: which, the checker chooses.
+GUIDED = {
     "guided backpropagation": c.of_vector(
         reverse(jax.nn.relu,
                 lambda a, y, g: (jnp.where((a[0] > 0) & (g > 0), g, 0),)), 8),
@@ -86,4 +90,5 @@ CASES = [
     *c.taking_turns("lost gradients", LOST, c.HALF, c.WRONG),
     *c.taking_turns("no lost gradients", NO_LOSS, ("float32", "float64", "bfloat16"), c.RIGHT),
     *c.taking_turns("surrogates", ON_PURPOSE, c.REAL, c.WRONG),
+    *c.cases("surrogates", GUIDED, c.FULL, c.WRONG, ()),
 ]
