@@ -43,7 +43,7 @@ PASSED, ACCUSED, UNDECIDED, NOTHING = range(4)
 class Config:
     """How many models, and which mistakes."""
 
-    models: int = 2
+    models: int = 1
     """Random models of each precision; each is checked with and without mistakes."""
     dtypes: tuple[str, ...] = DTYPES
     """The precisions."""
@@ -174,7 +174,7 @@ def summary(result: Result) -> list[dict[str, object]]:
 
 def plot(result: Result) -> Figure:
     """Draws the share of models that each checker accused, by mistake and precision."""
-    drawing, axes = style.figure(1, len(result.checkers), height=3.4)
+    drawing, axes = style.figure(1, len(result.checkers), height=3.6)
     shares = accused(result)
     for ax, checker, share in zip(axes.ravel(), result.checkers, shares, strict=True):
         # What should be accused and is, or should not and is not, is light.
@@ -190,6 +190,7 @@ def plot(result: Result) -> Figure:
         ax.axhline(0.5, color="0.2", linestyle="-", linewidth=1)
         ax.set_title(f"{checker}: accused")
         ax.grid(False)
+        ax.set_xlabel("dark: the wrong answer")
         if ax is not axes.ravel()[0]:
             ax.set_yticklabels([])
     return drawing

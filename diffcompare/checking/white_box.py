@@ -44,7 +44,7 @@ _SUSPECTS = 3
 _NO_SLOPE = {
     "steep": "the slope is infinite",
     "jump": "the function jumps",
-    "undefined": "the function has no finite values beside this point",
+    "undefined": "there is no slope",
 }
 
 
