@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import _claims, _execution, _registry
+from experiments import _claims, _execution, _registry, gradient_checking
 from experiments._claims import CLAIMS, ROWS, Claim, Found, Number, judge
 
 ROOT = Path(__file__).parents[1]
@@ -172,6 +172,23 @@ def test_a_claim_falls_with_its_numbers(results, sentence, spoil):
     result = results[claim.experiment]
     assert judge(claim, {claim.experiment: result}).verdict == "holds"
     assert judge(claim, {claim.experiment: spoil(result)}).verdict == "does not hold"
+
+
+def test_a_check_holds_as_long_as_it_passes_no_mistake_and_accuses_no_right_gradient():
+    claim = claim_of("Finite differences tell right gradients")
+
+    def verdict(said):
+        result = gradient_checking.Result(
+            gradient_checking.CHECKERS, ("float32",), (gradient_checking.RIGHT, "leaf, 1 %"),
+            np.array(said).reshape(3, 1, 2, 1), np.ones((1, 2, 1), bool),
+        )  # fmt: skip
+        return judge(claim, {"gradient_checking": result}).verdict
+
+    passed, accused = gradient_checking.PASSED, gradient_checking.ACCUSED
+    good, blind, harsh = (passed, accused), (passed, passed), (accused, accused)
+    assert verdict([good, blind, harsh]) == "holds when"
+    assert verdict([good, good, good]) == "holds"
+    assert verdict([blind, good, good]) == verdict([harsh, good, good]) == "does not hold"
 
 
 def test_a_condition_that_is_not_needed_is_dropped(results):

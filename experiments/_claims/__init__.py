@@ -6,7 +6,16 @@ The verdict follows from these alone. Another claim is one function and one line
 its file.
 """
 
-from experiments._claims import boundaries, chains, levels, recognition, training
+from experiments._claims import (
+    boundaries,
+    chains,
+    checks,
+    costs,
+    levels,
+    noise,
+    recognition,
+    training,
+)
 from experiments._claims.rows import ROWS as ROWS
 from experiments._claims.rows import Row as Row
 from experiments._claims.verdict import Claim as Claim
@@ -15,7 +24,7 @@ from experiments._claims.verdict import Judged as Judged
 from experiments._claims.verdict import Number as Number
 from experiments._claims.verdict import judge as judge
 
-_TABLES = (recognition, boundaries, training, levels, chains)
+_TABLES = (recognition, boundaries, training, levels, noise, costs, checks, chains)
 
 # In the order of the lecture; claims of one row stay as their files have them.
 CLAIMS: tuple[Claim, ...] = tuple(

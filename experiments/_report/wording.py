@@ -31,6 +31,10 @@ PICTURES = {
     "closed_forms": "Closed forms and steps of the gradients of networks with two and three "
     "layers, for two losses, as formulas; below, the number of nodes against width, which is "
     "constant, and against depth, which is a line, and the length of the formulas.",
+    "cost": "Time, memory and passes of a gradient by each method against the number of "
+    "parameters, on logarithmic axes, with a cross where a method ends. Differences, complex step "
+    "and forward mode rise as the square; reverse mode and the derived programs stay close to one "
+    "evaluation, to which the last panel compares them.",
     "decision_boundaries": "Regions of the plane that each model gives to each class, for spiral, "
     "rings and XOR: one straight line for the linear model, more and more folded with the number "
     "of hidden units. Below, accuracy and linear regions against the units, and three lines with "
@@ -44,6 +48,8 @@ PICTURES = {
     "expression_swell": "Operations against the size of the problem, on a logarithmic axis: "
     "formulas of derivatives grow until their budget stops them, programs and matrix forms stay "
     "low.",
+    "gradient_checking": "A table for each checker: rows are models without a mistake and with "
+    "planted ones, columns are precisions, and a cell says which share was accused.",
     "inpainting": "Digits and patches of a photograph with holes, as filled by a mean image, least "
     "squares, a harmonic fill and a network, beside the truth; the signal-to-noise ratio of each "
     "for every seed; and the graph of the loss.",
@@ -56,6 +62,9 @@ PICTURES = {
     "overfitting": "Training loss falls with the number of units while the loss on unseen points "
     "rises; the same against the steps of training; and the classes in the plane by the best "
     "and by the largest model, whose boundary wraps around single points.",
+    "precision": "Errors of function values in units of the rounding of their precision, by the "
+    "way they are compiled and multiplied; and errors of second derivatives by each method in four "
+    "precisions.",
     "step_size": "Relative error of the gradient against the step for a tanh and a ReLU network in "
     "four precisions, on logarithmic axes: with tanh a V whose lowest point lies deeper for "
     "higher order and precision, with ReLU a line that ends in a jump where a kink is crossed. "
