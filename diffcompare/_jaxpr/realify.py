@@ -20,11 +20,16 @@ _ADVICE = "Write it in terms of real and imaginary parts, or use ReverseMode()."
 _READER = "The way of complex numbers as pairs of real ones"
 
 
-def realified(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+def realified(jaxpr: ClosedJaxpr, *, of_values: bool = False) -> ClosedJaxpr:
     """Returns the jaxpr with two real arrays in place of every complex one.
 
     Inputs and outputs that are complex become two, the real part and the imaginary part. A
     jaxpr without complex numbers is returned as it is.
+
+    Args:
+        jaxpr: The function.
+        of_values: Whether only values are wanted, so that functions of complex numbers with a
+            derivative rule of their own may be replaced by their bodies.
 
     Raises:
         UnknownPrimitiveError: An operation on complex numbers has no rule.
@@ -39,7 +44,7 @@ def realified(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
     if not has_complex(jaxpr):
         return jaxpr
     inner = jaxpr.jaxpr
-    interpreter = _Realifier()
+    interpreter = _Realifier(of_values)
     constants = [interpreter.constant(constant) for constant in jaxpr.consts]
 
     def function(*arrays):
@@ -69,6 +74,9 @@ def has_complex(jaxpr: ClosedJaxpr) -> bool:
 class _Realifier(walk.Interpreter[Any]):
     """Evaluates a jaxpr, with pairs in place of complex arrays."""
 
+    def __init__(self, of_values: bool):
+        self.of_values = of_values
+
     def constant(self, value):
         if not jnp.issubdtype(value.dtype, jnp.complexfloating):
             return jnp.asarray(value)
@@ -80,7 +88,7 @@ class _Realifier(walk.Interpreter[Any]):
     def call(self, eqn, body, inputs):
         if not _touches_complex(eqn):
             return self._bound(eqn, inputs)
-        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call") and not self.of_values:
             raise self._unknown(eqn)
         return None
 

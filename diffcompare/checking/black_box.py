@@ -39,7 +39,8 @@ _POWER = 0.01
 # Or, where there is no slope to be a share of, as a share of the steepest secant nearby, or of the
 # value: what float64 can say of a function that does not move.
 _POWER_AT_ZERO, _POWER_OF_VALUE = 1e-4, 1e-10
-# A slope is a sum of terms, each of which a rule may round twice, with a constant that was rounded.
+# Constants are off by half of an eps at most, and are moved by a whole one, up or down at random.
+# The largest of three changes is not a quarter of what all of them could do together.
 _OF_CONSTANTS = 4.0
 # Steps of values are somebody's doing where they are this many times as high as rounding errors,
 # and longer than the steps that float32 would make.
@@ -112,8 +113,20 @@ class BlackBox:
             yield from self._not_finite(leaf, _wide(gradient[leaf]))
             modes = [mode for mode in modes if mode != "rev"]
         if modes:
-            for direction in directions(which, x, _UNITS, _LINES):
+            for direction in [*directions(which, x, _UNITS, _LINES), *self._aligned(leaf)]:
                 yield from self._along(leaf, direction, modes)
+
+    def _aligned(self, leaf: int) -> list[Direction]:
+        """Returns a line along which the terms of a claimed slope do not cancel.
+
+        Along others a gradient that is too large by a factor may be off by less than is allowed.
+        """
+        which, gradient = self._problem.leaves[leaf], self.wide.claims.gradient
+        if gradient is None or which.size <= _UNITS:
+            return []
+        usual, claimed = usual_direction(which, self._problem.x[leaf]).array, _wide(gradient[leaf])
+        signs = np.where(np.isfinite(claimed) & (claimed != 0), np.sign(claimed * usual), 1.0)
+        return [Direction("the direction of the claim", usual * signs, None)]
 
     def _along(self, leaf: int, direction: Direction, modes: Sequence[Mode]) -> Iterator[Finding]:
         """Yields what the claims of each mode along a direction are, beside the differences."""
@@ -176,11 +189,11 @@ class BlackBox:
         if self._is_staircase(slope):
             reason = f"values are a staircase along {direction.name}, which hides the slope"
             return found("inconclusive", reason, allowed)
-        unexplained = allowed + _OF_CONSTANTS * claim.constants * size
+        unexplained = allowed
+        if defect > allowed:
+            constants = self.wide.spread_of_constants(leaf, direction.array, claim)
+            unexplained += _OF_CONSTANTS * constants
         if defect > unexplained:
-            if defect <= allowed + math.sqrt(claim.constants) * size:
-                reason = f"{off}, which constants rounded to {which.dtype.name} could explain"
-                return found("inconclusive", reason, unexplained)
             if self._has_loop_under_rule and defect <= allowed + math.sqrt(which.eps) * size:
                 reason = f"{off}, which an iteration under a custom rule could explain"
                 return found("inconclusive", reason, unexplained)
@@ -188,13 +201,14 @@ class BlackBox:
                 reason = f"{off}, and {which.dtype.name} shows no difference of its values"
                 return found("inconclusive", reason, unexplained)
             return found("wrong", off, unexplained)
-        # Whatever constants had to explain could be a mistake as well.
-        agreed = allowed if defect <= allowed else unexplained
         change = max(_POWER_AT_ZERO * slope.secant, _POWER_OF_VALUE * abs(self._value))
-        is_zero = size <= agreed <= change
-        if agreed <= _POWER * size or is_zero:
+        is_zero = size <= unexplained <= change
+        if unexplained <= _POWER * size or is_zero:
             return found("consistent", "", unexplained)
-        share = f"{agreed / size:.1%} of it" if size else f"{agreed:.1g}"
+        if defect > allowed:
+            reason = f"{off}, which constants rounded to {which.dtype.name} could explain"
+            return found("inconclusive", reason, unexplained)
+        share = f"{unexplained / size:.1%} of it" if size else f"{unexplained:.1g}"
         reason = f"differences along {direction.name} show the slope within {share} only"
         return found("inconclusive", reason, unexplained)
 
@@ -275,8 +289,8 @@ class BlackBox:
                 true = (values[:count] - values[count:]) / (away[:count] - away[count:])
             claims = [self.wide.along(leaf, move, "rev") for move in moves]
             claimed = np.array([np.nan if c is None else c.slope for c in claims])
-            allowed = np.array([np.inf if c is None else self._allowed(c, slope) for c in claims])
-            return claimed - true, error + allowed
+            noisy = [None if c is None else self._with_noise(c, slope).allowance for c in claims]
+            return claimed - true, error + np.array([np.inf if a is None else a for a in noisy])
 
         found = bisected(defects, np.abs(usual).ravel())
         places = [tuple(map(int, np.unravel_index(each, shape))) for each in found.places]
@@ -289,10 +303,6 @@ class BlackBox:
         return dataclasses.replace(
             report, entries=tuple(entries), wrong_entries=len(places) if is_counted else None
         )
-
-    def _allowed(self, claim: Claim, slope: Slope) -> float:
-        claim = self._with_noise(claim, slope)
-        return claim.allowance + _OF_CONSTANTS * claim.constants * claim.size
 
     @property
     def _problem(self) -> Problem:
@@ -329,7 +339,7 @@ class BlackBox:
 
 def _at_kink(direction: Direction, claim: Claim, slope: Slope) -> Finding:
     """Judges a claim by the slopes of both sides."""
-    margin = _BOUNDS * slope.bound + claim.allowance + _OF_CONSTANTS * claim.constants * claim.size
+    margin = _BOUNDS * slope.bound + claim.allowance
     if direction.entry is None:
         # Subgradients of several entries add up to more than the sums at both ends.
         margin += slope.high - slope.low

@@ -90,7 +90,7 @@ class Claims:
         if mode not in self.modes or self.problem.jaxpr is None:
             return None
         try:
-            return realify.realified(jax.make_jaxpr(program)(*arguments))
+            return realify.realified(jax.make_jaxpr(program)(*arguments), of_values=True)
         except NotImplementedError:  # complex numbers without a rule
             return None
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -174,7 +175,7 @@ def _parts(array: jax.Array) -> list[jax.Array]:
 
 def _trace(fun, x) -> tuple[ClosedJaxpr | None, str]:
     try:
-        return realify.realified(jax.make_jaxpr(fun)(*x)), ""
+        return realify.realified(jax.make_jaxpr(fun)(*x), of_values=True), ""
     except TRACING_ERRORS:
         return None, "the function asks a traced value for a number, so that it has no trace"
     except NotImplementedError as error:  # complex numbers without a rule
@@ -184,10 +185,15 @@ def _trace(fun, x) -> tuple[ClosedJaxpr | None, str]:
 def _weights(outputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
     if sum(output.size for output in outputs) == 1:
         return tuple(np.ones(output.shape) for output in outputs)
-    return tuple(
-        _short(np.random.default_rng([_OF_WEIGHTS, number]), output.shape)
-        for number, output in enumerate(outputs)
-    )
+    for draw in itertools.count():
+        weights = tuple(
+            _short(np.random.default_rng([_OF_WEIGHTS, draw, number]), output.shape)
+            for number, output in enumerate(outputs)
+        )
+        # The same mistake in all outputs must not vanish in their sum.
+        if abs(sum(np.sum(weight) for weight in weights)) >= 0.5:
+            return weights
+    raise AssertionError("unreachable")
 
 
 def _short(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What stands in a program, at any depth."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -51,21 +51,53 @@ def has_loop_under_rule(jaxpr: ClosedJaxpr) -> bool:
     return any(p.is_under_rule and p.eqn.primitive.name in _LOOPS for p in places(jaxpr))
 
 
-def rounding_of_constants(program: ClosedJaxpr, of: ClosedJaxpr) -> float:
-    """Returns the largest eps of the constants that a program has and another does not.
+def with_moved_constants(program: ClosedJaxpr, of: ClosedJaxpr, seed: int) -> ClosedJaxpr | None:
+    """Returns a program whose own constants are off by their rounding; None if there are none.
 
-    A rule's own constant, such as the 2 / sqrt(pi) of the error function, is rounded to its dtype;
-    that of the function itself is part of what it computes.
+    A rule's own constant, such as the 2 / sqrt(pi) of the error function, is rounded to its dtype.
+    One that the function has as well is part of what it computes.
+
+    Args:
+        program: The claimed one.
+        of: The function's.
+        seed: Of the signs, up or down.
     """
-    given = {abs(value) for value, _ in _constants(of)}
-    return max(
-        (
-            eps
-            for value, eps in _constants(program)
-            if abs(value) not in given and not _is_short(value, eps)
-        ),
-        default=0.0,
-    )
+    given = {abs(value) for value, _ in map(_number, _constants(of))}
+    random, count = np.random.default_rng(seed), 0
+
+    def moved(constant: Any) -> Any:
+        nonlocal count
+        value, eps = _number(constant)
+        if eps == 0 or abs(value) in given or _is_short(value, eps):
+            return constant
+        count += 1
+        shifted = np.full(np.shape(constant), value * (1 + eps * random.choice([-1.0, 1.0])))
+        return shifted.astype(constant.dtype)[()]
+
+    found = _rebuilt(program, moved)
+    return found if count else None
+
+
+def _rebuilt(jaxpr: ClosedJaxpr, moved: Callable[[Any], Any]) -> ClosedJaxpr:
+    def of_parameter(value):
+        if isinstance(value, tuple | list):
+            items = [of_parameter(item) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if hasattr(value, "eqns"):
+            return _rebuilt(walk.close(value), moved).jaxpr
+        return _rebuilt(value, moved) if _is_closed(value) else value
+
+    equations = [
+        eqn.replace(
+            invars=[
+                Literal(moved(atom.val), atom.aval) if isinstance(atom, Literal) else atom
+                for atom in eqn.invars
+            ],
+            params={key: of_parameter(value) for key, value in eqn.params.items()},
+        )
+        for eqn in jaxpr.jaxpr.eqns
+    ]
+    return ClosedJaxpr(jaxpr.jaxpr.replace(eqns=equations), [moved(c) for c in jaxpr.consts])
 
 
 def computed_bytes(jaxpr: ClosedJaxpr) -> int:
@@ -74,19 +106,21 @@ def computed_bytes(jaxpr: ClosedJaxpr) -> int:
     return 8 * sum(math.prod(getattr(variable.aval, "shape", ())) for variable in variables)
 
 
-def _constants(jaxpr: ClosedJaxpr) -> Iterator[tuple[float, float]]:
-    """Yields the single floating-point numbers in a program, each with the eps of its dtype."""
-    numbers: list[Any] = list(jaxpr.consts)
+def _constants(jaxpr: ClosedJaxpr) -> Iterator[Any]:
+    yield from jaxpr.consts
     for place in places(jaxpr):
-        numbers += [atom.val for atom in place.eqn.invars if isinstance(atom, Literal)]
-        numbers += [value for body in _bodies(place.eqn.params.values()) for value in body.consts]
-    for number in numbers:
-        dtype = getattr(number, "dtype", None)
-        if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(number) != 1:
-            continue
-        value = float(np.asarray(number).astype(np.float64).reshape(()))
-        if math.isfinite(value):
-            yield value, float(jnp.finfo(dtype).eps)
+        yield from (atom.val for atom in place.eqn.invars if isinstance(atom, Literal))
+        for body in _bodies(place.eqn.params.values()):
+            yield from body.consts
+
+
+def _number(constant: Any) -> tuple[float, float]:
+    """Returns a single floating-point number and the eps of its dtype; zeros for all else."""
+    dtype = getattr(constant, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(constant) != 1:
+        return 0.0, 0.0
+    value = float(np.asarray(constant).astype(np.float64).reshape(()))
+    return (value, float(jnp.finfo(dtype).eps)) if math.isfinite(value) else (0.0, 0.0)
 
 
 def _is_short(value: float, eps: float) -> bool:
@@ -98,5 +132,9 @@ def _bodies(parameters: Any) -> Iterator[ClosedJaxpr]:
     for value in parameters:
         if isinstance(value, tuple | list):
             yield from _bodies(value)
-        elif hasattr(value, "eqns") or (hasattr(value, "jaxpr") and hasattr(value, "consts")):
+        elif hasattr(value, "eqns") or _is_closed(value):
             yield walk.close(value)
+
+
+def _is_closed(value: Any) -> bool:
+    return hasattr(value, "jaxpr") and hasattr(value, "consts")

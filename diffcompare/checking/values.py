@@ -22,7 +22,7 @@ FAILURES = (NotImplementedError, RuntimeError, TypeError, ValueError)
 _STEPS, _SPARE_DIGITS = 46, 3
 
 # What a batch of points may take, with all that is computed from them.
-_BYTES = 2**25
+_BYTES = 2**24
 
 # Two calls may differ by rounding where a library sums in parallel.
 _REPEATED = 64.0

@@ -40,6 +40,8 @@ _NEARER = 8.0
 _UNITS = ((16.0, 8), (8.0, 3), (0.0, 0))
 # How many suspicious entries of a leaf are looked at.
 _SUSPECTS = 3
+# Among many kinks, where any subgradient is right and hardly one is that of the guide.
+_AT_KINKS = 100
 
 _NO_SLOPE = {
     "steep": "the slope is infinite",
@@ -165,7 +167,7 @@ class WhiteBox:
         if _any(found, "wrong"):
             return
         which, x = self.exact.problem.leaves[leaf], self.exact.problem.x[leaf]
-        for entry in self._suspects(leaf):
+        for entry in self._suspects(leaf, _AT_KINKS if _any(found, "kink") else _SUSPECTS):
             yield from self._along(leaf, unit_direction(which, x, entry), ["rev"])
         if not _any(found, "kink"):
             yield from self._inaccurate(leaf)
@@ -278,7 +280,9 @@ class WhiteBox:
             lost = _residue(claim.machine, truth)
             rounding = spread("rounding")
             allowed = _DRAWN * rounding + least
-            excused = max(allowed, _underflow(which.dtype), self._unnoticed(which.eps))
+            length = max(1.0, float(np.max(np.abs(direction.array))))
+            underflow = _underflow(which.dtype) * length
+            excused = max(allowed, underflow, self._unnoticed(which.eps))
             if self._is_finite(rounding) and lost > excused:
                 reason = (
                     f"along {direction.name} it computes {float(claim.machine):.6g} for "
@@ -353,7 +357,7 @@ class WhiteBox:
                 verdict: Verdict = "wrong" if math.isinf(claimed) else "inconclusive"
                 yield Finding(verdict, "rev", reason)
 
-    def _suspects(self, leaf: int) -> list[tuple[int, ...]]:
+    def _suspects(self, leaf: int, most: int = _SUSPECTS) -> list[tuple[int, ...]]:
         """Returns the entries of the claim, walked exactly, that the guide contradicts most."""
         exact = self.exact.exact_gradient
         if self.guide is None or exact is None:
@@ -366,7 +370,7 @@ class WhiteBox:
             distance, size = abs(claimed - true), max(abs(claimed), abs(true))
             if distance > _ROUNDED * eps * size:
                 scores.append((float(distance / size), float(distance), number))
-        return self._worst(leaf, scores)
+        return self._worst(leaf, scores, most)
 
     def _inaccurate(self, leaf: int) -> Iterator[Finding]:
         """Judges entries that lost half of their digits, by what rounding does to the function."""
@@ -383,7 +387,7 @@ class WhiteBox:
             if distance > half * abs(claimed) and distance > lost:
                 relative = float(distance / abs(claimed)) if claimed != 0 else math.inf
                 scores.append((relative, float(distance), number))
-        for entry in self._worst(leaf, scores):
+        for entry in self._worst(leaf, scores, _SUSPECTS):
             unit = unit_direction(which, x, entry)
             length = float(unit.array[entry])
             truth = self.primal.truth({leaf: unit.array})
@@ -406,9 +410,11 @@ class WhiteBox:
                 )
                 yield Finding("wrong", "rev", reason, float(error), float(abs(true)), None, found)
 
-    def _worst(self, leaf: int, scores: list[tuple[float, float, int]]) -> list[tuple[int, ...]]:
+    def _worst(
+        self, leaf: int, scores: list[tuple[float, float, int]], most: int
+    ) -> list[tuple[int, ...]]:
         """Returns the entries that are worst relatively, and the one that is worst absolutely."""
-        relative = sorted(scores, key=lambda score: (-score[0], score[2]))[: _SUSPECTS - 1]
+        relative = sorted(scores, key=lambda score: (-score[0], score[2]))[: most - 1]
         absolute = sorted(scores, key=lambda score: (-score[1], score[2]))[:1]
         numbers = dict.fromkeys(score[2] for score in (*relative, *absolute))
         shape = self.exact.problem.leaves[leaf].shape

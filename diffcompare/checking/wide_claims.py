@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from diffcompare.checking.claims import Claims, Mode
-from diffcompare.checking.programs import is_opaque, rounding_of_constants
+from diffcompare.checking.programs import is_opaque, with_moved_constants
 from diffcompare.checking.values import FAILURES, Values, wide_function
 
 # A slope is a sum of terms, each of which some operations round.
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
     slope: float
     size: float  # of the terms that it sums
     allowance: float  # what rounding may have done to it
-    constants: float  # the eps of constants that its program has rounded, or 0
+    is_wide: bool  # whether it was computed in float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class WideClaims:
     def _reverse(self, leaf: int, direction: np.ndarray) -> Claim:
         moves = direction != 0
         terms = [g[leaf][moves] * direction[moves] for g in self._gradients.draws]
-        return _claim("rev", terms, *self._precision("rev", self._gradients.is_wide))
+        return _claim("rev", terms, self._unit, self._gradients.is_wide)
 
     def _forward(self, leaf: int, direction: np.ndarray) -> Claim:
         machine, factor = self.claims.slopes({leaf: direction})
@@ -69,7 +69,7 @@ class WideClaims:
             found = [self._weighted(self._wide_slopes(*x, *tangents)) for x in self._near]
             is_wide = bool(np.isfinite(found).all())
             terms = found if is_wide else terms
-        claim = _claim("fwd", terms, *self._precision("fwd", is_wide))
+        claim = _claim("fwd", terms, self._unit, is_wide)
         if "rev" in self.claims.modes:
             # Terms that cancel were added within the program; and it is conditioned alike.
             reverse = self._reverse(leaf, direction)
@@ -107,21 +107,33 @@ class WideClaims:
         found = [self.claims.gradients(problem.weights, x) for x in moved]
         return _Gradients([[g.astype(np.float64) for g in gradient] for gradient in found], False)
 
-    def _precision(self, mode: Mode, is_wide: bool) -> tuple[float, float]:
-        """Returns the rounding error of a claim, and that of the constants in its program."""
-        if is_wide:
-            return float(np.finfo(np.float64).eps), self._constants[mode]
-        return self._unit, 0.0
+    def spread_of_constants(self, leaf: int, direction: np.ndarray, claim: Claim) -> float:
+        """Returns the largest change of a claim when the constants of its program are moved."""
+        if not claim.is_wide:
+            return 0.0
+        x: list[np.ndarray] = [each.astype(np.float64) for each in self.values.x]
+        if claim.mode == "rev":
+            slopes = [
+                float(np.sum(program(*x)[leaf] * direction)) for program in self._moved["rev"]
+            ]
+        else:
+            tangents = [np.zeros(each.shape) for each in self.claims.problem.leaves]
+            tangents[leaf] = direction
+            found = [program(*x, *tangents) for program in self._moved["fwd"]]
+            slopes = [float(np.sum(self._weighted(each))) for each in found]
+        return max((abs(slope - claim.slope) for slope in slopes), default=0.0)
 
     @functools.cached_property
-    def _constants(self) -> dict[Mode, float]:
+    def _moved(self) -> dict[Mode, list[Callable[..., Arrays]]]:
+        """The claimed programs with constants that are off by their rounding."""
         primal = self.claims.problem.jaxpr
-        programs = {mode: self._program(mode) for mode in self.claims.modes}
-        return {
-            mode: rounding_of_constants(program, primal)
-            for mode, program in programs.items()
-            if program is not None and primal is not None
-        }
+        found: dict[Mode, list[Callable[..., Arrays]]] = {"rev": [], "fwd": []}
+        for mode in self.claims.modes:
+            program = self._program(mode)
+            if program is not None and primal is not None:
+                draws = [with_moved_constants(program, primal, seed) for seed in range(_DRAWS)]
+                found[mode] = [_compiled(draw) for draw in draws if draw is not None]
+        return found
 
     def _program(self, mode: Mode) -> ClosedJaxpr | None:
         """Returns the claimed program, where it can be promoted."""
@@ -144,13 +156,8 @@ class WideClaims:
         if program is None:
             return None
 
-        def computed(*inputs: np.ndarray) -> Arrays:
-            with jax.enable_x64(True):
-                return [np.asarray(each) for each in compiled(*inputs)]
-
         try:
-            with jax.enable_x64(True):
-                compiled = jax.jit(wide_function(program))
+            computed = _compiled(program)
             computed(*inputs)
         except FAILURES:
             return None
@@ -187,8 +194,20 @@ class _Gradients(NamedTuple):
     is_wide: bool
 
 
-def _claim(mode: Mode, terms: Arrays, unit: float, constants: float) -> Claim:
+def _compiled(program: ClosedJaxpr) -> Callable[..., Arrays]:
+    with jax.enable_x64(True):
+        compiled = jax.jit(wide_function(program))
+
+    def computed(*inputs: np.ndarray) -> Arrays:
+        with jax.enable_x64(True):
+            return [np.asarray(each) for each in compiled(*inputs)]
+
+    return computed
+
+
+def _claim(mode: Mode, terms: Arrays, unit: float, is_wide: bool) -> Claim:
     slopes = [float(np.sum(each)) for each in terms]
     size = float(np.sum(np.abs(terms[0])))
     spread = max((abs(each - slopes[0]) for each in slopes[1:]), default=0.0)
-    return Claim(mode, slopes[0], size, _ROUNDED * unit * size + _DRAWN * spread, constants)
+    unit = float(np.finfo(np.float64).eps) if is_wide else unit
+    return Claim(mode, slopes[0], size, _ROUNDED * unit * size + _DRAWN * spread, is_wide)
