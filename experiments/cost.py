@@ -280,7 +280,10 @@ def _contender(config: Config, network: _Network, name: str, track: _Track) -> C
     try:
         made = _estimated(network) if name == "Richardson" else _compiled(network, name)
     except NotImplementedError:
-        track.stop(network, f"the formula has more than {FORMULAS.operations:,} operations")
+        track.stop(
+            network,
+            f"the formula is beyond {FORMULAS.operations:,} operations or {FORMULAS.seconds:g} s",
+        )
         return None
     if made.memory > 1e6 * config.megabytes:
         track.stop(network, f"a gradient would need {made.memory / 1e6:,.0f} MB")
