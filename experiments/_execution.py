@@ -40,14 +40,14 @@ def execute(
         raise UsageError(f"--out needs a folder, but {folder} is none: {error}.") from error
     module = _registry.load(experiment)
     if jax.process_index() > 0:  # it takes part in computing, and the first process writes
-        with _precision(module):
+        with precision(module):
             module.run(_registry.config(module, quick) if config is None else config)
         return
-    with _precision(module):
+    with precision(module):
         if not replot:
             config = _registry.config(module, quick) if config is None else config
             _files.write_atomically(numbers, _computed(experiment, module, config))
-        result = _read(numbers, module)
+        result = read(numbers, module)
         _draw(module, result, numbers)
     seconds = time.perf_counter() - began
     print(f"\n{experiment.name}: {experiment.claim}\n", flush=True)
@@ -60,19 +60,19 @@ def _computed(experiment: Experiment, module: ModuleType, config: Any) -> bytes:
         {
             "experiment": experiment.name,
             "claim": experiment.claim,
-            "config": _portable(config),
+            "config": portable(config),
             "environment": _environment.describe(),
             "result": _codec.encode(module.run(config)),
         }
     )
 
 
-def _precision(module: ModuleType) -> contextlib.AbstractContextManager:
+def precision(module: ModuleType) -> contextlib.AbstractContextManager:
     # Set either way, so that the numbers do not depend on a flag in the environment.
     return jax.enable_x64(getattr(module, "ENABLE_X64", False))
 
 
-def _portable(config: Any) -> dict[str, Any]:
+def portable(config: Any) -> dict[str, Any]:
     """The fields of a config; of an absolute path only its name, which is not of one machine."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return {key: _codec.encode(_name(value), f"config.{key}") for key, value in values.items()}
@@ -84,7 +84,7 @@ def _name(value: Any) -> Any:
     return value.name if value.is_absolute() else value.as_posix()
 
 
-def _read(numbers: Path, module: ModuleType) -> Any:
+def read(numbers: Path, module: ModuleType) -> Any:
     try:
         tree = json.loads(numbers.read_bytes())["result"]
     except (ValueError, KeyError, TypeError) as error:

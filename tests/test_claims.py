@@ -22,7 +22,7 @@ def results():
     for name, experiment in _registry.find("experiments").items():
         numbers = ROOT / "figures" / f"{name}.json"
         if numbers.is_file():
-            found[name] = _execution._read(numbers, _registry.load(experiment))
+            found[name] = _execution.read(numbers, _registry.load(experiment))
     return found
 
 

@@ -33,7 +33,7 @@ DEFINED = {
 
 @pytest.fixture(scope="module")
 def saved():
-    return _execution._read(FILE, activations)
+    return _execution.read(FILE, activations)
 
 
 def test_the_saved_numbers_are_those_of_the_default_config():

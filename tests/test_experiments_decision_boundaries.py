@@ -17,7 +17,7 @@ FILE = Path(__file__).parents[1] / "figures" / "decision_boundaries.json"
 
 @pytest.fixture(scope="module")
 def saved():
-    return _execution._read(FILE, decision_boundaries)
+    return _execution.read(FILE, decision_boundaries)
 
 
 @pytest.fixture(scope="module")

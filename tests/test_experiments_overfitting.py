@@ -13,7 +13,7 @@ FILE = Path(__file__).parents[1] / "figures" / "overfitting.json"
 
 @pytest.fixture(scope="module")
 def saved():
-    return _execution._read(FILE, overfitting)
+    return _execution.read(FILE, overfitting)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ FILE = Path(__file__).parents[1] / "figures" / "stochastic_gradients.json"
 
 @pytest.fixture(scope="module")
 def saved():
-    return _execution._read(FILE, stochastic_gradients)
+    return _execution.read(FILE, stochastic_gradients)
 
 
 def test_the_saved_numbers_are_those_of_the_default_config():

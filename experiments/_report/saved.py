@@ -28,13 +28,13 @@ def load(folder: Path, known: dict[str, Experiment]) -> tuple[list[Run], list[st
 
 def _run(experiment: Experiment, numbers: Path) -> Run:
     module = _registry.load(experiment)
-    with _execution._precision(module):
-        result = _execution._read(numbers, module)
+    with _execution.precision(module):
+        result = _execution.read(numbers, module)
         summary = module.summary(result)
     tree = json.loads(numbers.read_bytes())
     picture = numbers.with_suffix(".svg")
     default, quick = (
-        _execution._portable(_registry.config(module, is_quick)) for is_quick in (False, True)
+        _execution.portable(_registry.config(module, is_quick)) for is_quick in (False, True)
     )
     return Run(
         name=experiment.name,
