@@ -78,15 +78,15 @@ class ExactClaims:
 
     def slope(self, moves: Moves) -> tuple[Element, Element] | None:
         """Returns the slope claimed in forward mode, walked exactly, and its terms' sizes."""
-        base = self._slope_base
-        if base is None:
+        base, jaxpr = self._slope_base, self.claims.slope_jaxpr
+        if base is None or jaxpr is None:
             return None
         # What depends on the tangents is walked anew; the values at the point are known.
         inputs = list(base.inputs)
         for leaf, direction in moves.items():
             dtype = self.problem.leaves[leaf].dtype
             inputs[len(self.inputs) + leaf] = self.lifted(jnp.asarray(direction, dtype))
-        found = trail(self.claims.slope_jaxpr, inputs, self.arithmetic, self.budget, base=base)
+        found = trail(jaxpr, inputs, self.arithmetic, self.budget, base=base)
         return self.contracted(found.outcome)
 
     @functools.cached_property

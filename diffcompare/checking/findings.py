@@ -32,7 +32,8 @@ def summarized(
     precision_loss: float | None = None,
 ) -> LeafReport:
     """Returns what findings say of a leaf together."""
-    verdict = min((each.verdict for each in findings), key=WORST_FIRST.index, default="consistent")
+    said: list[Verdict] = [each.verdict for each in findings]
+    verdict: Verdict = min(said, key=WORST_FIRST.index, default="consistent")
     decisive = sorted(
         (each for each in findings if each.verdict == verdict), key=_relative, reverse=True
     )
