@@ -165,8 +165,8 @@ def plot(result: Result) -> Figure:
 
 
 def summary(result: Result) -> list[dict[str, object]]:
-    """Returns a row for every method, and the sentence."""
-    rows: list[dict[str, object]] = [
+    """Returns a row for every method."""
+    return [
         {
             "method": curve.name,
             "largest P": int(curve.parameters[-1]) if len(curve.parameters) else 0,
@@ -181,8 +181,6 @@ def summary(result: Result) -> list[dict[str, object]]:
         }
         for curve in (result.value, *result.curves)
     ]
-    rows += [{**dict.fromkeys(rows[0], ""), "method": text} for text in sentences(result)]
-    return rows
 
 
 def sentences(result: Result) -> list[str]:

@@ -147,7 +147,7 @@ def plot(result: Result) -> Figure:
 
 
 def summary(result: Result) -> list[dict[str, object]]:
-    """Returns a row for every way to a value and to a second derivative, and the sentences."""
+    """Returns a row for every way to a value, and to second derivatives."""
     rows: list[dict[str, object]] = [
         {
             "what": "value",
@@ -157,6 +157,7 @@ def summary(result: Result) -> list[dict[str, object]]:
             "largest, eps": float(np.abs(noise.error).max()),
             "relative": float(np.median(np.abs(noise.error)) * _eps(noise.dtype)),
             "changed": noise.changed,
+            "power of eps": "",
         }
         for noise in result.noise
     ]
@@ -169,11 +170,11 @@ def summary(result: Result) -> list[dict[str, object]]:
             "largest, eps": error / eps,
             "relative": error,
             "changed": "",
+            "power of eps": second.exponent,
         }
         for second in result.second
         for dtype, error, eps in zip(second.dtypes, second.error, second.eps, strict=True)
     ]
-    rows += [{**dict.fromkeys(rows[0], ""), "what": text} for text in sentences(result)]
     return rows
 
 
@@ -343,8 +344,8 @@ def sentences(result: Result) -> list[str]:
             for way in ("eager", "jit of vmap")
         }
         found.append(
-            f"On {device}, a value is off by {largest:.1f} eps at most. Eager evaluation changes "
-            f"up to {changed['eager']:.0%} of the values against jit, a batch up to "
+            f"On {device}, a value is off by {largest:.1f} eps at most. Of the values of jit, eager "
+            f"evaluation changes {changed['eager']:.0%} at most, and a batch "
             f"{changed['jit of vmap']:.0%}."
         )
         single = {noise.products: noise for noise in here if noise.dtype == "float32"

@@ -167,8 +167,8 @@ def test_figure_and_summary_name_every_method(result):
     labels = [text.get_text() for text in drawing.legends[0].get_texts()]
     assert labels == [cost.VALUE, *METHODS, "the next size is beyond the budget"]
     rows = cost.summary(read)
-    assert [row["method"] for row in rows[:5]] == [cost.VALUE, *METHODS]
-    assert "reverse mode takes" in str(rows[-1]["method"])
+    assert [row["method"] for row in rows] == [cost.VALUE, *METHODS]
+    assert "A gradient by reverse mode takes" in cost.sentences(read)[-1]
 
 
 @pytest.mark.parametrize("options", [{"hidden": ()}, {"batch": 0}, {"seconds": 0.0}])

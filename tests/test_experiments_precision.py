@@ -106,8 +106,11 @@ def test_figure_and_summary_are_made_of_what_a_file_holds(result):
     labels = [text.get_text() for text in drawing.legends[0].get_texts()]
     assert labels == [each.method for each in result.second]
     rows = precision.summary(read)
-    assert len(rows) == len(result.noise) + 4 * len(result.second) + len(precision.sentences(read))
+    assert len(rows) == len(result.noise) + 4 * len(result.second)
     assert len({tuple(row) for row in rows}) == 1
+    texts = " ".join(precision.sentences(read))
+    for each in result.second:
+        assert f"{each.exponent:.2f} ({each.method})" in texts
 
 
 @pytest.mark.parametrize("options", [{"inputs": 0}, {"examples": 0}, {"hidden": -1}])
