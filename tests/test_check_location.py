@@ -221,37 +221,6 @@ def test_a_report_gets_its_entries_and_the_pattern():
 # Groups.
 
 
-@pytest.mark.parametrize("count", [1, 3, 10])
-def test_wrong_entries_are_found_by_halving_in_few_evaluations(count):
-    size = 4096
-    wrong, random = np.zeros(size), np.random.default_rng(count)
-    places = sorted(random.choice(size, count, replace=False).tolist())
-    wrong[places] = random.normal(size=count)
-    direction = np.random.default_rng(99).choice([-1.0, 1.0], size)
-    found = location.halved(lambda d: (abs(float(wrong @ d)), 1e-9), direction, most=10**4)
-    assert sorted(entry for group in found.groups for (entry,) in group) == places
-    # Two halves on each of 12 levels for each; some are looked at with other signs.
-    assert found.evaluations <= 1.5 * 2 * 12 * count
-
-
-def test_a_search_ends_where_it_may_cost_no_more():
-    found = location.halved(lambda d: (float(np.sum(np.abs(d))), 0.0), np.ones((8, 8)), most=6)
-    assert found.evaluations <= 6
-    assert sum(map(len, found.groups)) == 64
-
-
-def test_two_entries_that_cancel_are_found():
-    """Along ones, the half that holds both of them looks right; with other signs it does not."""
-    wrong = np.zeros(64)
-    wrong[[3, 20]] = 1.0, -1.0
-    found = location.halved(lambda d: (abs(float(wrong @ d)), 1e-9), np.ones(64))
-    assert sorted(found.groups) == [((3,),), ((20,),)]
-
-
-# The true gradient.
-
-
-@jax.custom_vjp
 def tripled(x):
     return x**2
 

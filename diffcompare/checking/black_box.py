@@ -18,7 +18,7 @@ import numpy as np
 from diffcompare.checking import kinks
 from diffcompare.checking.bisection import bisected
 from diffcompare.checking.claims import Claims, Mode
-from diffcompare.checking.findings import Finding, summarized
+from diffcompare.checking.findings import NO_SLOPE, Finding, summarized
 from diffcompare.checking.ladders import Line, Slope, slope_of
 from diffcompare.checking.problem import (
     Direction,
@@ -55,12 +55,6 @@ _SUSPECTS, _NAMED = 3, 3
 # becomes a fourth. They are so short that all curves are flat beside a kink, and no shorter.
 _TELLING = 2.0**-20
 _HALVES = 3.0
-
-_NO_SLOPE = {
-    "steep": "the slope is infinite",
-    "jump": "the function jumps",
-    "undefined": "the function has no finite values beside this point",
-}
 
 
 def judged(problem: Problem, claims: Claims, wanted: Sequence[int]) -> list[LeafReport]:
@@ -148,8 +142,8 @@ class BlackBox:
     ) -> Iterator[Finding]:
         slope = slope or slope_of(self._values.line(leaf, direction.array))
         for mode in modes:
-            if slope.kind in _NO_SLOPE:
-                yield Finding("kink", mode, f"{_NO_SLOPE[slope.kind]} along {direction.name}")
+            if slope.kind in NO_SLOPE:
+                yield Finding("kink", mode, f"{NO_SLOPE[slope.kind]} along {direction.name}")
                 continue
             claim = self.wide.along(leaf, direction.array, mode)
             if claim is None:
@@ -247,8 +241,8 @@ class BlackBox:
                 slope.middle / float(unit.array[unit.entry]),
             )
             at, entry = f"it is {claimed} in {unit.name}", Entry(unit.entry, claimed, true)
-            if slope.kind in _NO_SLOPE:
-                yield Finding("kink", "rev", f"{at}: {_NO_SLOPE[slope.kind]}")
+            if slope.kind in NO_SLOPE:
+                yield Finding("kink", "rev", f"{at}: {NO_SLOPE[slope.kind]}")
             elif not math.isfinite(slope.bound):
                 yield Finding("inconclusive", "rev", f"{at}, where no step shows the slope")
             elif slope.kind == "kink" or abs(true) < largest / 2:
@@ -330,7 +324,7 @@ class BlackBox:
                 zip(self._problem.leaves, self._problem.x, strict=True)
             )
         ]
-        return any(slope_of(line).kind in _NO_SLOPE for line in lines)
+        return any(slope_of(line).kind in NO_SLOPE for line in lines)
 
     @functools.cached_property
     def _has_loop_under_rule(self) -> bool:

@@ -6,6 +6,13 @@ from typing import NamedTuple
 from diffcompare.checking.problem import Leaf
 from diffcompare.checking.report import Entry, LeafReport, Verdict
 
+# Why there is no slope to compare a claim with, by the kind of what is there instead.
+NO_SLOPE = {
+    "steep": "the slope is infinite",
+    "jump": "the function jumps",
+    "undefined": "there is no slope",
+}
+
 
 class Finding(NamedTuple):
     """What one comparison of a claimed slope with the true one found."""

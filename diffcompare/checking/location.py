@@ -17,8 +17,6 @@ Array = np.ndarray  # float64
 
 # How many wrong entries are named.
 _NAMED = 3
-# How often halves of a wrong group that look right are looked at with other signs.
-_TURNS = 3
 # A rule may round a term twice, with a constant that was rounded too.
 _ROUNDED = 4.0
 
@@ -163,64 +161,3 @@ def surroundings_of(problem: Problem, leaf: int, true: Sequence[Array] | None) -
         arriving=problem.weights,
         lengths=lengths,
     )
-
-
-class Halved(NamedTuple):
-    """Groups of entries in which a defect was found."""
-
-    groups: tuple[tuple[tuple[int, ...], ...], ...]  # one entry each, unless it got no smaller
-    evaluations: int  # of the defect
-
-
-def halved(
-    defect: Callable[[Array], tuple[float, float]], direction: Array, most: int = 100
-) -> Halved:
-    """Returns which entries are wrong, by looking at ever smaller groups of them.
-
-    Of n entries, k wrong ones are found in about 2 k log2(n) evaluations.
-
-    Args:
-        defect: Of a direction, how far the claimed slope is from the true one, and how far it may
-            be.
-        direction: Along which there is a defect; entries that are 0 are not looked at.
-        most: How many evaluations there may be. What is left then is reported as a group.
-
-    Example:
-        >>> wrong = np.zeros(1000)
-        >>> wrong[123] = 0.1
-        >>> found = halved(lambda d: (abs(float(wrong @ d)), 1e-9), np.ones(1000))
-        >>> found.groups, found.evaluations
-        ((((123,),),), 20)
-    """
-    evaluations = 0
-    # Wrong entries of a half may cancel; with other signs half of those pairs do not.
-    random = np.random.default_rng(direction.size)
-    turns = [1.0, *random.choice([-1.0, 1.0], (_TURNS, direction.size))]
-
-    def is_wrong(group: Array, signs: Array | float) -> bool:
-        nonlocal evaluations
-        evaluations += 1
-        part = np.zeros_like(direction)
-        part.flat[group] = (direction.ravel() * signs)[group]
-        size, allowed = defect(part)
-        return not size <= allowed
-
-    waiting, found = [np.flatnonzero(direction)], []
-    while waiting:
-        group = waiting.pop(0)
-        if group.size <= 1 or evaluations + 2 > most:
-            found.append(group)
-            continue
-        halves = np.array_split(group, 2)
-        wrong: list[Array] = []
-        for signs in turns:
-            if not wrong and evaluations + 2 <= most:
-                wrong = [half for half in halves if is_wrong(half, signs)]
-        waiting += wrong
-        if not wrong:
-            found.append(group)
-    return Halved(tuple(_places(group, direction.shape) for group in found), evaluations)
-
-
-def _places(group: Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(map(int, np.unravel_index(each, shape))) for each in group)

@@ -18,7 +18,7 @@ import numpy as np
 from diffcompare.checking import kinks
 from diffcompare.checking.claims import Mode
 from diffcompare.checking.exact_claims import Claim, Element, Elements, ExactClaims, wide
-from diffcompare.checking.findings import Finding
+from diffcompare.checking.findings import NO_SLOPE, Finding
 from diffcompare.checking.problem import Direction, directions, unit_direction
 from diffcompare.checking.report import Entry, Verdict
 from diffcompare.checking.slopes import Primal, Truth
@@ -42,12 +42,6 @@ _UNITS = ((16.0, 8), (8.0, 3), (0.0, 0))
 _SUSPECTS = 3
 # Among many kinks, where any subgradient is right and hardly one is that of the guide.
 _AT_KINKS = 100
-
-_NO_SLOPE = {
-    "steep": "the slope is infinite",
-    "jump": "the function jumps",
-    "undefined": "there is no slope",
-}
 
 
 def units_and_lines(room: float, leaves: int) -> tuple[int, int]:
@@ -214,8 +208,8 @@ class WhiteBox:
                     yield from self._along(leaf, parts.rest, modes)
                 return
         for mode in modes:
-            if truth.kind in _NO_SLOPE:
-                yield Finding("kink", mode, f"{_NO_SLOPE[truth.kind]} along {direction.name}")
+            if truth.kind in NO_SLOPE:
+                yield Finding("kink", mode, f"{NO_SLOPE[truth.kind]} along {direction.name}")
                 continue
             claim, true = self.exact.along({leaf: direction.array}, mode, truth, self.primal)
             if claim is None:
@@ -342,8 +336,8 @@ class WhiteBox:
             unit = np.zeros(gradient.shape)
             unit[entry] = 1.0
             truth, claimed = self.primal.truth({leaf: unit}), float(gradient[entry])
-            if truth.kind in _NO_SLOPE:
-                yield Finding("kink", "rev", f"{_NO_SLOPE[truth.kind]} at entry {entry}")
+            if truth.kind in NO_SLOPE:
+                yield Finding("kink", "rev", f"{NO_SLOPE[truth.kind]} at entry {entry}")
             elif truth.kind == "kink" or abs(truth.slope) < largest / 2:
                 true = float(truth.slope)
                 reason = f"it is {claimed} at entry {entry}, where the derivative is {true:.6g}"
@@ -436,7 +430,7 @@ class WhiteBox:
 
 def _without_products_of_infinity(found: list[list[Finding]]) -> list[list[Finding]]:
     """Returns findings without those of NaN that an infinite slope makes, times a zero tangent."""
-    steep = [any(_NO_SLOPE["steep"] in each.reason for each in some) for some in found]
+    steep = [any(NO_SLOPE["steep"] in each.reason for each in some) for some in found]
 
     def is_product(each: Finding, leaf: int) -> bool:
         is_nan = each.verdict == "wrong" and each.defect == math.inf
