@@ -92,9 +92,10 @@ def expected(points: Sequence[Point], what: str, parameters: int) -> float:
     if len(points) < 2:
         return 0.0
     before, last = ((p.parameters, float(np.median(getattr(p, what)))) for p in points[-2:])
-    # What took less on the larger network was noise, and is not expected to go on.
-    growth = max(0.0, math.log(last[1] / before[1]) / math.log(last[0] / before[0]))
-    return last[1] * (parameters / last[0]) ** growth
+    growth = math.log(last[1] / before[1]) / math.log(last[0] / before[0])
+    # Operations grow as the square at most. What grew faster left a cache, which happens once;
+    # what took less on the larger network was noise.
+    return last[1] * (parameters / last[0]) ** min(max(growth, 0.0), 2.0)
 
 
 def fitted_exponent(parameters: np.ndarray, values: np.ndarray) -> float:

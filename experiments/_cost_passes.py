@@ -19,8 +19,11 @@ def count(method: dc.Method, params: Any) -> int:
     Example:
         >>> import jax.numpy as jnp
         >>> import diffcompare as dc
-        >>> [count(method, jnp.ones(5)) for method in (dc.CentralDifference(), dc.ReverseMode())]
-        [11, 2]
+        >>> (
+        ...     count(dc.CentralDifference(evaluation="dense"), jnp.ones(5)),
+        ...     count(dc.ReverseMode(), jnp.ones(5)),
+        ... )
+        (11, 2)
     """
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if isinstance(method, dc.ReverseMode | dc.Symbolic):

@@ -37,7 +37,7 @@ from experiments._runner import run_module as main
 
 CLAIM = (
     "Differences, the complex step and forward mode go through the function once or more for every "
-    "parameter, so a gradient by them takes time as the square of their number, and seconds at "
+    "parameter, so a gradient by them takes time as the square of their number, about a second at "
     "ten thousand; backpropagation and the derived program take a few evaluations at any number."
 )
 ENABLE_X64 = True

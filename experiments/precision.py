@@ -344,8 +344,8 @@ def sentences(result: Result) -> list[str]:
             for way in ("eager", "jit of vmap")
         }
         found.append(
-            f"On {device}, a value is off by {largest:.1f} eps at most. Of the values of jit, eager "
-            f"evaluation changes {changed['eager']:.0%} at most, and a batch "
+            f"On {device}, a value is off by {largest:.1f} eps at most. Of the values of jit, "
+            f"eager evaluation changes {changed['eager']:.0%} at most, and a batch "
             f"{changed['jit of vmap']:.0%}."
         )
         single = {noise.products: noise for noise in here if noise.dtype == "float32"
