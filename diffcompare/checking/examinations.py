@@ -42,6 +42,8 @@ def examined(
     if not claims.modes:
         return found
     found.append(_deterministic(claims))
+    if not found[-1].passed:
+        return found
     found.append(_as_eager(problem, claims))
     if exact is not None and len(claims.modes) == 2:
         found.append(_within(exact, "forward against reverse", _adjoint, are_true))

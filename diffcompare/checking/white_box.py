@@ -132,7 +132,8 @@ class WhiteBox:
         truth = self.primal.truth(moves)
         if truth.kind != "smooth":
             return None
-        eps = min(_FLOAT32, *(problem.leaves[leaf].eps for leaf in group))
+        own_eps = min(problem.leaves[leaf].eps for leaf in group)
+        eps = min(_FLOAT32, own_eps)
         found: dict[int, list[Finding]] = {leaf: [] for leaf in group}
         for mode in self.exact.claims.modes:
             claim, true = self.exact.along(moves, mode, truth, self.primal)
@@ -140,7 +141,7 @@ class WhiteBox:
                 return None
             size = max(claim.size, abs(true.slope))
             defect, least = _residue(claim.exact, true), _ROUNDED * eps * size
-            if defect > least or self._has_lost(claim, true, eps):
+            if defect > least or self._has_lost(claim, true, own_eps):
                 return None
             for leaf in group:
                 part = self.exact.gradient_along({leaf: moves[leaf]})
