@@ -65,12 +65,7 @@ Name = Literal[
     "Richardson",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
-QUICK: tuple[Name, ...] = (
-    "reverse mode",
-    "symbolic, matrix",
-    "forward mode",
-    "central differences",
-)
+QUICK: tuple[Name, ...] = ("reverse mode", "symbolic, matrix", "central differences")
 
 
 @dataclasses.dataclass(frozen=True)
