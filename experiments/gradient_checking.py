@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -149,6 +150,16 @@ def accused(result: Result) -> np.ndarray:
     counted = np.sum(result.said != NOTHING, axis=3)
     with np.errstate(invalid="ignore"):
         return np.sum(result.said == ACCUSED, axis=3) / np.where(counted, counted, np.nan)
+
+
+def visible(result: Result) -> np.ndarray:
+    """Returns whether a mistake is larger than what rounds in a right gradient, some 4 eps.
+
+    Its shape is `(dtypes, conditions but the first)`.
+    """
+    sizes = np.array([PLANTED[condition][1] for condition in result.conditions[1:]])
+    eps = np.array([float(jnp.finfo(dtype).eps) for dtype in result.dtypes])
+    return sizes > 4 * eps[:, None]
 
 
 def summary(result: Result) -> list[dict[str, object]]:

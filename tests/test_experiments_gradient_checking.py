@@ -38,6 +38,12 @@ def test_a_mistake_that_is_rounded_away_is_none():
     assert np.isnan(gradient_checking.accused(found)[0, 0, 1])
 
 
+def test_a_mistake_of_the_size_of_rounding_is_not_visible(result):
+    # 1 % is more than 4 eps of float32, and less than those of bfloat16, 3 %.
+    assert np.all(gradient_checking.visible(result))
+    assert not np.any(gradient_checking.visible(result._replace(dtypes=("bfloat16",))))
+
+
 def test_the_figure_shows_every_checker(result):
     with style.context():
         drawing = gradient_checking.plot(result)
