@@ -183,7 +183,7 @@ def _trace(fun, x) -> tuple[ClosedJaxpr | None, str]:
 
 
 def _weights(outputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
-    if sum(output.size for output in outputs) == 1:
+    if sum(output.size for output in outputs) <= 1:
         return tuple(np.ones(output.shape) for output in outputs)
     for draw in itertools.count():
         weights = tuple(
