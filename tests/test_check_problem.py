@@ -102,13 +102,13 @@ def test_a_while_loop_has_no_reverse_mode():
     claims = claims_of(problem_of(fun, (2.0,)))
     assert claims.modes == ("fwd",)
     assert "while_loop" in claims.missing["rev"]
-    (slope,), factor = claims.slopes(0, np.asarray(1.0))
+    (slope,), factor = claims.slopes({0: np.asarray(1.0)})
     assert (float(slope), factor) == (32.0, 1.0)  # d(x^4) = 4 x^3
 
 
 def test_a_direction_that_overflows_is_tried_shorter():
     claims = claims_of(problem_of(lambda x: x * jnp.float32(1e30), (jnp.float32(1e8),)), ("fwd",))
-    (slope,), factor = claims.slopes(0, np.asarray(2.0**40))
+    (slope,), factor = claims.slopes({0: np.asarray(2.0**40)})
     assert factor == 2.0**-20
     assert np.isclose(float(slope), 2.0**20 * 1e30)
 
