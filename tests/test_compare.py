@@ -116,6 +116,7 @@ CASES = {
 }
 # Under load a formula may not even be found to be too long.
 BY_ENTRY = "needs more than 1250 operations|was not done within 10 s|cannot follow a choice"
+TOO_LATE = r"would take about \S+ s, and seconds is"
 REFUSED = {
     "mlp": {"symbolic, expression": BY_ENTRY},
     "transformer": {
@@ -154,8 +155,13 @@ def test_every_row_is_as_right_as_its_method_can_be_or_says_why_not(compared, na
     found = compared(name)
     assert tuple(row.name for row in found.rows) == NAMES
     assert found.reference.startswith("50 digits")
-    assert {row.name for row in found.rows if row.refused} == set(REFUSED[name])
+    # On a loaded machine a method may be expected to take longer than it may.
+    late = {row.name for row in found.rows if re.search(TOO_LATE, row.refused or "")}
+    assert {row.name for row in found.rows if row.refused} - late == set(REFUSED[name]) - late
+    assert not late & {"reverse mode", "symbolic, program", "central difference, order 2"}
     for row in found.rows:
+        if row.name in late:
+            continue
         if row.refused:
             assert re.search(REFUSED[name][row.name], row.refused)
             assert row.error is row.cost is row.gradient is None
