@@ -196,9 +196,9 @@ class ExactClaims:
     def dot(self, elements: Elements, numbers: np.ndarray) -> tuple[Element, Element]:
         """Returns the sum of products, and of their sizes."""
         moved = np.flatnonzero(numbers)
-        factors = map(self.arithmetic.number, np.asarray(numbers).ravel()[moved].tolist())
-        terms = [a * b for a, b in zip(elements.ravel()[moved], factors, strict=True)]
-        return self.arithmetic.sum(terms), self.arithmetic.sum([abs(term) for term in terms])
+        factors = self.arithmetic.lifted(np.asarray(numbers).ravel()[moved])
+        terms = elements.ravel()[moved] * factors
+        return self.arithmetic.sum(list(terms)), self.arithmetic.sum(list(np.abs(terms)))
 
     def contracted(self, outputs: Iterable[Elements]) -> tuple[Element, Element]:
         """Returns the weighted sum of outputs, and of the sizes of its terms."""
