@@ -11,6 +11,8 @@ from jax.test_util import check_grads as check_grads_of_jax
 
 import diffcompare as dc
 from diffcompare.checking import judging, white_box
+from diffcompare.checking.findings import summarized
+from diffcompare.checking.problem import problem_of
 from diffcompare.exact.multiprecision import MpmathArithmetic
 
 
@@ -202,3 +204,17 @@ def test_options_are_what_they_have_to_be(arguments, error, message):
 def test_a_traced_argument_is_refused():
     with pytest.raises(TypeError, match="numbers themselves"):
         jax.jit(lambda x: dc.check_grads(jnp.sin, (x,)))(1.0)
+
+
+def test_a_leaf_of_which_nothing_was_found_has_not_passed():
+    problem = problem_of(jnp.sin, (0.5,))
+    report = summarized(problem.leaves[0], [], "exact walk", ("fwd",))
+    assert report.verdict == "inconclusive"
+    assert "no claim" in report.reason
+
+
+def test_a_report_says_what_the_check_cost():
+    report = dc.check_grads(jnp.sin, (0.5,))
+    # The function, to both sides of the point, and what is claimed of it in both modes.
+    assert report.evaluations.walks >= 5
+    assert f"{report.evaluations.walks} exact walks" in str(report)

@@ -26,6 +26,7 @@ from diffcompare.checking.problem import (
     directions,
     unit_direction,
     usual_direction,
+    wide,
 )
 from diffcompare.checking.programs import has_loop_under_rule
 from diffcompare.checking.report import Entry, LeafReport, Verdict
@@ -103,8 +104,8 @@ class BlackBox:
         which, x = self._problem.leaves[leaf], self._problem.x[leaf]
         modes: Sequence[Mode] = self.wide.claims.modes
         gradient = self.wide.claims.gradient
-        if gradient is not None and not np.isfinite(_wide(gradient[leaf])).all():
-            yield from self._not_finite(leaf, _wide(gradient[leaf]))
+        if gradient is not None and not np.isfinite(wide(gradient[leaf])).all():
+            yield from self._not_finite(leaf, wide(gradient[leaf]))
             modes = [mode for mode in modes if mode != "rev"]
         if modes:
             for direction in [*directions(which, x, _UNITS, _LINES), *self._aligned(leaf)]:
@@ -118,7 +119,7 @@ class BlackBox:
         which, gradient = self._problem.leaves[leaf], self.wide.claims.gradient
         if gradient is None or which.size <= _UNITS:
             return []
-        usual, claimed = usual_direction(which, self._problem.x[leaf]).array, _wide(gradient[leaf])
+        usual, claimed = usual_direction(which, self._problem.x[leaf]).array, wide(gradient[leaf])
         signs = np.where(np.isfinite(claimed) & (claimed != 0), np.sign(claimed * usual), 1.0)
         return [Direction("the direction of the claim", usual * signs, None)]
 
@@ -371,7 +372,3 @@ def _entry(direction: Direction, slope: float, true: float) -> Entry | None:
         return None
     length = float(direction.array[direction.entry])
     return Entry(direction.entry, slope / length, true / length)
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array).astype(np.float64)

@@ -54,7 +54,7 @@ class Budget:
     """
 
     def __init__(self, seconds: float):
-        self.seconds, self.spent = seconds, 0.0
+        self.seconds, self.spent, self.walks = seconds, 0.0, 0
 
     @property
     def left(self) -> float:

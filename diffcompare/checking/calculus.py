@@ -14,7 +14,7 @@ from jax.extend.core import JaxprEqn
 from diffcompare._jaxpr import custom_rules, walk
 from diffcompare._jaxpr.elements import array_of
 from diffcompare.checking.budget import Budget, OverBudget
-from diffcompare.checking.problem import Problem
+from diffcompare.checking.problem import Problem, wide
 from diffcompare.exact import custom
 from diffcompare.exact.multiprecision import Arithmetic
 from diffcompare.exact.tape import Tape
@@ -53,7 +53,7 @@ def true_gradient(
     tape = _Tape(arithmetic, budget, on_purpose or (lambda eqn: False))
     with arithmetic.active():
         try:
-            leaves = [tape.leaf(arithmetic.lifted(_wide(array))) for array in problem.x]
+            leaves = [tape.leaf(arithmetic.lifted(wide(array))) for array in problem.x]
             inputs: list[Any] = list(leaves)
             outputs = tape.run(problem.jaxpr, inputs)
             found = tape.gradients(_contracted(tape, problem, outputs), leaves)
@@ -117,7 +117,3 @@ def _is_node(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Node) else value
-
-
-def _wide(array: Any) -> np.ndarray:
-    return np.asarray(array).astype(np.float64)

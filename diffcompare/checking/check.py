@@ -167,7 +167,10 @@ def _report(
         missing=found[0][0].missing if found else {},
         function=name,
         order=order,
-        evaluations=Cost(seconds=round(sum(judgement.seconds for _, judgement in found), 3)),
+        evaluations=Cost(
+            walks=sum(judgement.cost.walks for _, judgement in found),
+            seconds=round(sum(judgement.cost.seconds for _, judgement in found), 3),
+        ),
         reproduce=f"diffcompare.check_grads({', '.join([name, 'args', *options])})",
         notes=tuple(notes),
     )

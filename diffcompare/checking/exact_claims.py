@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr
 from diffcompare._jaxpr.walk import UnknownPrimitiveError
 from diffcompare.checking.budget import Budget
 from diffcompare.checking.claims import Claims, Mode, tangents
-from diffcompare.checking.problem import Moves, Problem, directions
+from diffcompare.checking.problem import Moves, Problem, directions, wide
 from diffcompare.checking.slopes import Primal, Truth
 from diffcompare.checking.walks import Trail, trail, walked
 from diffcompare.exact.multiprecision import Arithmetic
@@ -209,8 +209,3 @@ class ExactClaims:
     def _summed(self, pairs: Iterable[tuple[Element, Element]]) -> tuple[Element, Element]:
         sums, sizes = zip(*pairs, strict=True)
         return self.arithmetic.sum(list(sums)), self.arithmetic.sum(list(sizes))
-
-
-def wide(array: Any) -> np.ndarray:
-    """Returns numbers of any floating-point dtype in the widest that NumPy knows well."""
-    return np.asarray(array).astype(np.float64)

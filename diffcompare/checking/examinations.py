@@ -11,8 +11,8 @@ from jax.extend.core import jaxpr_as_fun
 from diffcompare._jaxpr import realify, walk
 from diffcompare.checking.budget import OverBudget
 from diffcompare.checking.claims import Claims, gradient_of, tangents
-from diffcompare.checking.exact_claims import ExactClaims, wide
-from diffcompare.checking.problem import Problem
+from diffcompare.checking.exact_claims import ExactClaims
+from diffcompare.checking.problem import Problem, wide
 from diffcompare.checking.report import Examination
 
 # Every operation that runs eagerly is compiled by itself, in some 20 ms.

@@ -39,8 +39,10 @@ def summarized(
     precision_loss: float | None = None,
 ) -> LeafReport:
     """Returns what findings say of a leaf together."""
+    if not findings:
+        findings = [Finding("inconclusive", "", "no claim could be compared with a slope")]
     said: list[Verdict] = [each.verdict for each in findings]
-    verdict: Verdict = min(said, key=WORST_FIRST.index, default="consistent")
+    verdict = min(said, key=WORST_FIRST.index)
     decisive = sorted(
         (each for each in findings if each.verdict == verdict), key=_relative, reverse=True
     )
@@ -48,7 +50,7 @@ def summarized(
         {each.entry.index: each.entry for each in decisive if each.entry is not None}.values(),
         key=lambda entry: -abs(entry.claimed - entry.true),
     )
-    worst = decisive[0] if decisive else Finding(verdict, "")
+    worst = decisive[0]
     seen = [each.detectable for each in findings if each.detectable is not None]
     of_modes = worst.mode if verdict == "wrong" else " ".join(modes)
     return LeafReport(

@@ -13,7 +13,7 @@ from diffcompare.checking.exact_claims import ExactClaims
 from diffcompare.checking.examinations import DETERMINISTIC, examined
 from diffcompare.checking.findings import summarized
 from diffcompare.checking.problem import Leaf, Problem
-from diffcompare.checking.report import Examination, LeafReport, Verdict
+from diffcompare.checking.report import Cost, Examination, LeafReport, Verdict
 from diffcompare.checking.slopes import Primal
 from diffcompare.checking.white_box import WhiteBox, units_and_lines
 from diffcompare.exact.multiprecision import Arithmetic, arithmetic
@@ -38,7 +38,7 @@ class Judgement(NamedTuple):
     notes: list[str]
     exact: ExactClaims | None  # the claims in exact arithmetic; None where they were not walked
     primal: Primal | None  # the function in exact arithmetic; None where it was not walked
-    seconds: float  # nominal ones that walks took
+    cost: Cost  # of the walks
 
 
 def judged(problem: Problem, claims: Claims, seconds: float) -> Judgement:
@@ -58,7 +58,7 @@ def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     if not claims.modes:
         why = "; ".join(dict.fromkeys([*claims.misfits.values(), *claims.missing.values()]))
         leaves = [undecided(leaf, why) for leaf in problem.leaves]
-        return Judgement(leaves, examined(problem, claims, None, False), [], None, None, 0.0)
+        return Judgement(leaves, examined(problem, claims, None, False), [], None, None, Cost())
     exact, primal, notes, found = _by_walks(problem, claims, numbers, budget)
     are_true = bool(found) and all(leaf.verdict == "consistent" for leaf in found)
     examinations = examined(problem, claims, exact, are_true)
@@ -66,7 +66,8 @@ def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     if any(each.name == DETERMINISTIC and each.passed is None for each in examinations):
         why = "the function gives other values at every call"
         leaves = [undecided(leaf, why) for leaf in problem.leaves]
-    return Judgement(leaves, examinations, notes, exact, primal, budget.spent)
+    cost = Cost(walks=budget.walks, seconds=budget.spent)
+    return Judgement(leaves, examinations, notes, exact, primal, cost)
 
 
 def _by_walks(problem, claims, numbers, budget):

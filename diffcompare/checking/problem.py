@@ -1,7 +1,6 @@
 """What is checked: a function of real arrays, and the lines along which it is looked at."""
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,6 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr
 
-from diffcompare import _tree
 from diffcompare._jaxpr import realify
 from diffcompare.numerical.host import TRACING_ERRORS
 
@@ -81,15 +79,6 @@ class Problem:
     dtypes: tuple[jnp.dtype, ...]
     jaxpr: ClosedJaxpr | None
     untraced: str
-
-    def contracted(self, outputs: Sequence[Any]) -> jax.Array:
-        """Returns the weighted sum of outputs, in the widest of their dtypes."""
-        wide = max(map(_tree.working_dtype, self.dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
-        terms = [
-            jnp.sum(output.astype(wide) * jnp.asarray(weight, wide))
-            for output, weight in zip(outputs, self.weights, strict=True)
-        ]
-        return functools.reduce(jnp.add, terms)
 
 
 def problem_of(fun: Callable, args: tuple[PyTree, ...]) -> Problem | None:
@@ -260,3 +249,8 @@ def _power_of_two(sizes: np.ndarray, leaf: Leaf) -> np.ndarray:
     sizes = np.maximum(sizes, float(jnp.finfo(leaf.dtype).tiny))
     usable = np.isfinite(sizes) & (sizes > 0)
     return np.where(usable, np.exp2(np.floor(np.log2(np.where(usable, sizes, 1.0)))), 1.0)
+
+
+def wide(array: Any) -> np.ndarray:
+    """Returns numbers of any floating-point dtype in the widest that NumPy knows well."""
+    return np.asarray(array).astype(np.float64)

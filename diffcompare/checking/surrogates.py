@@ -20,8 +20,8 @@ from diffcompare.checking import location
 from diffcompare.checking.budget import Budget
 from diffcompare.checking.calculus import true_gradient
 from diffcompare.checking.claims import Claims
-from diffcompare.checking.exact_claims import ExactClaims, wide
-from diffcompare.checking.problem import Moves, Problem
+from diffcompare.checking.exact_claims import ExactClaims
+from diffcompare.checking.problem import Moves, Problem, wide
 from diffcompare.checking.report import Examination, LeafReport
 from diffcompare.exact.multiprecision import arithmetic
 

@@ -120,6 +120,7 @@ def trail(
             was there, since a derivative does not see it move.
         constants: A place to keep constants for other walks of the jaxpr.
     """
+    budget.walks += 1
     walker = Walker(arithmetic, budget, variation, base, {} if constants is None else constants)
     with arithmetic.active():
         return walker.walk(jaxpr, inputs)

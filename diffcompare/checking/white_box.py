@@ -17,9 +17,9 @@ import numpy as np
 
 from diffcompare.checking import kinks
 from diffcompare.checking.claims import Mode
-from diffcompare.checking.exact_claims import Claim, Element, Elements, ExactClaims, wide
+from diffcompare.checking.exact_claims import Claim, Element, Elements, ExactClaims
 from diffcompare.checking.findings import NO_SLOPE, Finding
-from diffcompare.checking.problem import Direction, directions, unit_direction
+from diffcompare.checking.problem import Direction, directions, unit_direction, wide
 from diffcompare.checking.report import Entry, Verdict
 from diffcompare.checking.slopes import Primal, Truth
 
