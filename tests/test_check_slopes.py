@@ -235,9 +235,10 @@ def test_slopes_of_polynomials_are_those_of_their_coefficients(coefficients, x):
 
 
 def distance(element, number):
-    mantissa, exponent = element.as_mantissa_exp() if hasattr(element, "as_mantissa_exp") else (
-        int(element.man_exp[0]), int(element.man_exp[1]))  # fmt: skip
-    return abs(mpmath.ldexp(int(mantissa), int(exponent)) - number)
+    """Returns how far a number of either arithmetic is from one of mpmath, at its precision."""
+    if hasattr(element, "as_mantissa_exp"):
+        element = mpmath.ldexp(*map(int, element.as_mantissa_exp()))
+    return abs(mpmath.mpf(element) - number)
 
 
 # Several outputs, several leaves.

@@ -116,13 +116,13 @@ def _power(m, integer_pow):
         if m.isint(b) and abs(b) < 2**20:
             return integer_pow(a, int(b))
         if a > 0:
-            return _checked(b * m.log(a)) and m.power(a, b)
+            return holds_exponential(b * m.log(a)) and m.power(a, b)
         return m.power(-a, b) * (-1 if int(b) % 2 else 1) if m.isint(b) else m.nan
 
     return power
 
 
-def _checked(x: Number) -> bool:
+def holds_exponential(x: Number) -> bool:
     """Returns whether the exponential of `x` can be held, else raises."""
     if libmp.mpf_sign(x._mpf_) and x._mpf_[2] + x._mpf_[3] > _LARGEST_MAGNITUDE:
         raise OverflowError(
@@ -149,7 +149,7 @@ def _roots(m):
 
 
 def _exponentials(m):
-    exp = unary(m, lambda x: _checked(x) and m.exp(x), m.inf, 0)
+    exp = unary(m, lambda x: holds_exponential(x) and m.exp(x), m.inf, 0)
     log = unary(m, lambda x: m.log(x) if x else -m.inf, m.inf, m.nan, lambda x: x >= 0)
     two = m.mpf(2)
 
@@ -170,15 +170,15 @@ def _exponentials(m):
 
     return {
         "exp": exp,
-        "exp2": unary(m, lambda x: _checked(x) and m.power(two, x), m.inf, 0),
-        "expm1": unary(m, lambda x: _checked(x) and m.expm1(x), m.inf, -1),
+        "exp2": unary(m, lambda x: holds_exponential(x) and m.power(two, x), m.inf, 0),
+        "expm1": unary(m, lambda x: holds_exponential(x) and m.expm1(x), m.inf, -1),
         "log": log,
         "log2": unary(m, lambda x: m.log(x, 2) if x else -m.inf, m.inf, m.nan, lambda x: x >= 0),
         "log1p": whole_log1p,
         "logistic": unary(m, logistic, 1, 0),
         "tanh": unary(m, m.tanh, 1, -1),
-        "sinh": unary(m, lambda x: _checked(x) and m.sinh(x), m.inf, -m.inf),
-        "cosh": unary(m, lambda x: _checked(x) and m.cosh(x), m.inf, m.inf),
+        "sinh": unary(m, lambda x: holds_exponential(x) and m.sinh(x), m.inf, -m.inf),
+        "cosh": unary(m, lambda x: holds_exponential(x) and m.cosh(x), m.inf, m.inf),
         "asinh": unary(m, m.asinh, m.inf, -m.inf),
         "acosh": unary(m, m.acosh, m.inf, m.nan, lambda x: x >= 1),
         "atanh": unary(
@@ -201,7 +201,7 @@ def _circular(m):
     half = m.pi / 2
 
     def periodic(function):
-        return unary(m, lambda x: _checked(x) and function(x), m.nan, m.nan)
+        return unary(m, lambda x: holds_exponential(x) and function(x), m.nan, m.nan)
 
     def atan2(y, x):
         if y != y or x != x:
