@@ -139,6 +139,18 @@ def test_only_the_modes_that_are_asked_for_are_checked():
     assert dc.check_grads(jnp.sin, (1.5,), modes=("fwd",)).modes == ("fwd",)
 
 
+def test_a_function_that_cannot_be_linearized_is_checked_in_forward_mode():
+    # A window of a reducer that is not known has no transpose.
+    zero = lambda x: jnp.zeros((), x.dtype)[()]
+    layer = lambda x: jax.lax.reduce_window(x, zero(x), jax.lax.add, (2,), (1,), "VALID")
+    report = dc.check_grads(layer, (np.arange(1.0, 5.0),))
+    assert report.verdict == "consistent"
+    assert report.modes == ("fwd",)
+    (left,) = [each for each in report.examinations if each.name == "linearize against jvp"]
+    assert left.passed is None
+    assert left.detail.startswith("left out: jax.linearize does not work on it: Linearization")
+
+
 def test_the_same_input_gives_the_same_report_byte_for_byte():
     texts = {
         (str(report), report.to_json())

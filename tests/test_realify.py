@@ -87,6 +87,9 @@ FUNCTIONS = {
     "while": lambda x: jax.jvp(spun, (x[0],), (jnp.ones(4),))[1],
     "cond": lambda x: norm(lax.cond(x[0, 0] > 0, lambda z: z * z, lambda z: 1j * z, z(x))),
     "jit": by(jax.jit(lambda z: z * 1j)),
+    # Whose gradient has a complex number of an array and a number.
+    "gradient of a real part": lambda x: jnp.sum(
+        jax.grad(lambda x: jnp.sum(jnp.real(jnp.fft.fft2(x / 4)) ** 2))(x) ** 2),
 }  # fmt: skip
 
 

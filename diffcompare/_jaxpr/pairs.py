@@ -204,7 +204,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "abs": _pure(_size),
     "add": _pure(_plus),
     "add_any": _pure(_plus),
-    "complex": lambda eqn, a, b: Pair(a, b),
+    # One of them may be a number beside an array.
+    "complex": lambda eqn, a, b: Pair(*jnp.broadcast_arrays(a, b)),
     "conj": _pure(lambda a: Pair(a.re, -a.im)),
     "conv_general_dilated": _bilinear,
     "convert_element_type": _convert,

@@ -116,7 +116,7 @@ def claims_of(problem: Problem, modes: Sequence[Mode] = MODES) -> Claims:
                 forward(*map(jnp.zeros_like, problem.x))
             found.append(mode)
         except (NotImplementedError, TypeError, ValueError) as error:
-            message = str(error).strip().partition("\n")[0] or type(error).__name__
+            message = first_line(error)
             is_misfit = any(text in str(error) for text in _MISFITS)
             (misfits if is_misfit else missing)[mode] = message
     value = compiled(problem.fun)
@@ -129,6 +129,11 @@ def claims_of(problem: Problem, modes: Sequence[Mode] = MODES) -> Claims:
 def gradient_of(problem: Problem, *x: Any) -> tuple[jax.Array, ...]:
     """Returns the gradients of the weighted sum of the outputs, by the rules of the function."""
     return jax.vjp(problem.fun, *x)[1](_cotangents(problem, problem.weights))
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def tangents(problem: Problem, moves: Moves) -> list[jax.Array]:

@@ -10,7 +10,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from diffcompare._jaxpr import realify, walk
 from diffcompare.checking.budget import OverBudget
-from diffcompare.checking.claims import Claims, gradient_of, tangents
+from diffcompare.checking.claims import Claims, first_line, gradient_of, tangents
 from diffcompare.checking.exact_claims import ExactClaims
 from diffcompare.checking.problem import Problem, wide
 from diffcompare.checking.report import Examination
@@ -143,10 +143,12 @@ def _linearized(exact: ExactClaims):
     moves = exact.balanced(range(count), 0)
     directions = tangents(problem, moves)
 
-    def traced():
-        linear = lambda *a: jax.linearize(problem.fun, *a[:count])[1](*a[count:])
-        return realify.realified(jax.make_jaxpr(linear)(*problem.x, *directions))
-
+    linear = lambda *a: jax.linearize(problem.fun, *a[:count])[1](*a[count:])
+    try:
+        jaxpr = jax.make_jaxpr(linear)(*problem.x, *directions)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        return None, f"left out: jax.linearize does not work on it: {first_line(error)}"
+    traced = lambda: realify.realified(jaxpr)
     found, direct = exact.program(traced, map(exact.lifted, directions)), exact.slope(moves)
     if found is None or direct is None:
         return None, _NOT_WALKED
