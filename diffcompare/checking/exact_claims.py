@@ -11,11 +11,11 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from diffcompare._jaxpr.walk import UnknownPrimitiveError
-from diffcompare.checking.budget import Budget
+from diffcompare.checking.budget import Budget, OverBudget
 from diffcompare.checking.claims import Claims, Mode, tangents
 from diffcompare.checking.problem import Moves, Problem, directions, wide
 from diffcompare.checking.slopes import Primal, Truth
-from diffcompare.checking.walks import Trail, trail, walked
+from diffcompare.checking.walks import DRAWN, EXACT, ROUNDINGS, Trail, trail, walked
 from diffcompare.exact.multiprecision import Arithmetic
 
 Element = Any  # a number of the arithmetic
@@ -182,6 +182,28 @@ class ExactClaims:
         except NotImplementedError:  # complex numbers without a rule
             return None
         return self._walked(jaxpr, [*self.inputs, *directions])
+
+    def rounding(self, jaxpr: ClosedJaxpr) -> list[float] | None:
+        """Returns by how much rounding may change each output of a program of the leaves.
+
+        None where it cannot be walked, and infinity where an output is not finite.
+        """
+        try:
+            exact, *rounded = (
+                walked(jaxpr, self.inputs, self.arithmetic, self.budget, variation)
+                for variation in (EXACT, *ROUNDINGS)
+            )
+        except (UnknownPrimitiveError, OverBudget):
+            return None
+        with self.arithmetic.active():
+            changes = [
+                [np.asarray(abs(a - b), np.float64) for a, b in zip(exact, other, strict=True)]
+                for other in rounded
+            ]
+        return [
+            DRAWN * float(np.nan_to_num(np.max(of_output, initial=0.0), nan=np.inf))
+            for of_output in zip(*changes, strict=True)
+        ]
 
     def _walked(self, jaxpr, inputs) -> list[Elements] | None:
         try:

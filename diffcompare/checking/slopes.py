@@ -15,7 +15,7 @@ import numpy as np
 from diffcompare._jaxpr.elements import as_array, is_object
 from diffcompare.checking.budget import Budget
 from diffcompare.checking.problem import Moves, Problem
-from diffcompare.checking.walks import EXACT, Trail, Variation, trail
+from diffcompare.checking.walks import EXACT, ROUNDINGS, Trail, Variation, trail
 from diffcompare.exact.multiprecision import Arithmetic
 
 Element = Any  # a number of the arithmetic
@@ -142,8 +142,8 @@ class Primal:
         able = self._able(moves)
         passes = [Variation("passes", passes=-1)] if self.loops_under_rules else []
         variations = {
-            "rounding": [*(Variation("rounding", seed) for seed in range(_DRAWS)), *passes],
-            "constants": [Variation("constants", seed) for seed in range(_DRAWS)],
+            "rounding": [*ROUNDINGS, *passes],
+            "constants": [each._replace(kind="constants") for each in ROUNDINGS],
             "passes": [Variation("passes", passes=1), Variation("passes", passes=2)],
         }[kind]
         with able.arithmetic.active():
@@ -155,10 +155,8 @@ class Primal:
         """Returns by how much rounding changes the value; infinity where it has none then."""
         with self.arithmetic.active():
             found = [
-                self._contracted(
-                    self._walk(self._inputs, Variation("rounding", seed), None).outcome
-                )
-                for seed in range(3)
+                self._contracted(self._walk(self._inputs, variation, None).outcome)
+                for variation in ROUNDINGS
             ]
             return self._largest(abs(value - self.value) for value in found)
 
@@ -366,5 +364,4 @@ class _Side(NamedTuple):
     error: Element
 
 
-_DRAWS = 4
 _MOVING = 3e-6  # nominal seconds for an entry that moves

@@ -42,6 +42,11 @@ class Variation(NamedTuple):
 
 EXACT = Variation("exact")
 
+# How often rounding errors are drawn. That others are 32 times as large as the largest of four
+# draws is out of the question, even where few operations matter and all of them were drawn small.
+ROUNDINGS = tuple(Variation("rounding", seed) for seed in range(4))
+DRAWN = 32.0
+
 # What operations do that floating point does exactly. All others round their result.
 _EXACT = frozenset(
     {"abs", "bitcast_convert_type", "ceil", "clamp", "convert_element_type", "floor", "is_finite",

@@ -22,13 +22,11 @@ from diffcompare.checking.findings import NO_SLOPE, Finding
 from diffcompare.checking.problem import Direction, directions, unit_direction, wide
 from diffcompare.checking.report import Entry, Verdict
 from diffcompare.checking.slopes import Primal, Truth
+from diffcompare.checking.walks import DRAWN
 
 # A slope is a sum of terms, each of which a rule may have rounded twice, with a constant that was
 # rounded too: 4 eps of the sum of their sizes is nobody's mistake.
 _ROUNDED = 4.0
-# The largest of four random draws of rounding errors. That errors are 32 times as large by chance
-# is out of the question, even where few operations matter and all of them were drawn small.
-_DRAWN = 32.0
 # How far the limit of an iteration may lie beyond the change of its last two passes.
 _ITERATED = 4.0
 # Constants of functions in half precision are rounded, and those of their rules; leaves that move
@@ -187,7 +185,7 @@ class WhiteBox:
         distance = abs(computed - self.primal.value)
         if distance <= math.sqrt(max(float(jnp.finfo(dtype).eps) for dtype in dtypes)) * size:
             return ""
-        rounding = _DRAWN * self.primal.value_spread() + max(map(_underflow, dtypes))
+        rounding = DRAWN * self.primal.value_spread() + max(map(_underflow, dtypes))
         if not self._is_finite(rounding) or distance <= rounding:
             return ""
         return (
@@ -254,17 +252,17 @@ class WhiteBox:
             rounding = spread("rounding")
             if not self._is_finite(rounding):
                 return found("inconclusive", "rounding decides which branch is taken", least)
-            allowed = _DRAWN * rounding + least
+            allowed = DRAWN * rounding + least
             if defect > allowed:
                 return found("wrong", off, allowed)
-            if _DRAWN * rounding > size / 4:  # else a claim of zero could pass
+            if DRAWN * rounding > size / 4:  # else a claim of zero could pass
                 reason = "rounding errors are as large as the derivative"
                 return found("inconclusive", reason, allowed)
             return found("consistent", "", allowed)
         if defect > least:
             passes = spread("passes") if self.primal.loops_under_rules else self._zero
             unexplained = _ITERATED * passes + least
-            allowed = _DRAWN * spread("constants") + unexplained
+            allowed = DRAWN * spread("constants") + unexplained
             if defect > allowed:
                 return found("wrong", off, allowed)
             if defect > unexplained and defect > math.sqrt(which.eps) * size:
@@ -274,7 +272,7 @@ class WhiteBox:
         if claim.mode == "fwd" and self._has_lost(claim, truth, which.eps):
             lost = _residue(claim.machine, truth)
             rounding = spread("rounding")
-            allowed = _DRAWN * rounding + least
+            allowed = DRAWN * rounding + least
             length = max(1.0, float(np.max(np.abs(direction.array))))
             underflow = _underflow(which.dtype) * length
             excused = max(allowed, underflow, self._unnoticed(which.eps))
@@ -289,7 +287,7 @@ class WhiteBox:
     def _has_lost(self, claim: Claim, truth: Truth, eps: float) -> bool:
         """Returns whether a dtype lost half of a slope's digits, and more than a sum must lose."""
         lost = _residue(claim.machine, truth)
-        return lost > math.sqrt(eps) * abs(truth.slope) and lost > _DRAWN * eps * claim.terms
+        return lost > math.sqrt(eps) * abs(truth.slope) and lost > DRAWN * eps * claim.terms
 
     def _unnoticed(self, eps: float) -> Element:
         """Returns an error of a slope that the rounding of the value hides.
@@ -298,7 +296,7 @@ class WhiteBox:
         tanh(5) is 2e-4, and where it is computed as 1 - tanh(5)**2 it is off by eps: that is less
         than what rounding takes from tanh(5), which is near to 1.
         """
-        return _DRAWN * eps * self._size_of_value
+        return DRAWN * eps * self._size_of_value
 
     @functools.cached_property
     def _size_of_value(self) -> Element:
@@ -395,7 +393,7 @@ class WhiteBox:
             if not self._is_finite(rounding):
                 yield Finding("inconclusive", "rev", "rounding decides which branch is taken")
             elif error > max(
-                _DRAWN * rounding, half * abs(true), lost * length, self._unnoticed(which.eps)
+                DRAWN * rounding, half * abs(true), lost * length, self._unnoticed(which.eps)
             ):
                 found = self._entry(unit, slope, true)
                 assert found is not None
