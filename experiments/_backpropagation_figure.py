@@ -12,7 +12,7 @@ from diffcompare.plot import style
 from diffcompare.plot.graph import draw_scene
 
 if TYPE_CHECKING:
-    from experiments.backpropagation import Counts, Example, Result
+    from experiments.backpropagation import Counts, Example, Level, Result
 
 _WIDTH = 9.0  # inches: a graph is wider than the text of a page
 _COUNTS = 2.4  # inches, the height of the last row
@@ -82,6 +82,8 @@ def _draw_words(ax: Axes, result: Result) -> None:
         "w1 = 1 and y = 2 are a reconstruction.",
         f"{gradients}.",
         "",
+        *_level_lines(result.levels),
+        "",
         f"Saved for the backward pass: {', '.join(scalar.residuals)}.",
         "",
         f"Multiplications for dL/dw1 and dL/dw2: {shared} shared,",
@@ -92,3 +94,12 @@ def _draw_words(ax: Axes, result: Result) -> None:
     ]
     ax.axis("off")
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=8, transform=ax.transAxes)
+
+
+def _level_lines(levels: list[Level]) -> list[str]:
+    """Returns the gradient by each method, those with the same one together."""
+    methods: dict[str, list[str]] = {}
+    for each in levels:
+        gradient = ", ".join(f"dL/d{name} = {value:.10g}" for name, value in each.gradients.items())
+        methods.setdefault(gradient, []).append(each.method)
+    return [f"{gradient} by {', '.join(names)}." for gradient, names in methods.items()]

@@ -1,7 +1,9 @@
 """Backpropagation made visible: every value, local derivative and gradient of three functions.
 
-Lecture rows 22, 28 and 31 to 34, and its extra example, row 41. Of the scalar example the lecture
-gives x = 5, w2 = 2 and the factor 8; w1 = 1 and y = 2 are a reconstruction of its picture.
+Lecture rows 22, 28 and 31 to 35, and its extra example, row 41. Of the scalar example the lecture
+gives x = 5, w2 = 2 and the factor 8; w1 = 1 and y = 2 are a reconstruction of its picture. Its
+gradient is found on all three levels; and its product with a rule of its own is called as it is,
+compiled and mapped.
 
 The animation of the scalar example is drawn by
 
@@ -11,6 +13,8 @@ The animation of the scalar example is drawn by
 import dataclasses
 import functools
 import itertools
+import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -23,6 +27,7 @@ import diffcompare as dc
 from diffcompare.automatic.graph.counts import Multiplications
 from diffcompare.automatic.graph.scene import compose
 from diffcompare.automatic.graph.shapes import Box, Heat, Path, Scene, Text
+from diffcompare.automatic.multiply import multiply
 from diffcompare.plot.graph import shown_at
 from experiments import _backpropagation_figure
 from experiments._runner import run_module as main
@@ -39,6 +44,22 @@ ENABLE_X64 = True
 
 _SCALAR = (5.0, 1.0, 2.0, 2.0)
 _SCALAR_NAMES = {"relu": "g", "out": "L"}
+_WEIGHTS = {"w1": 1, "w2": 2}  # where they stand among the arguments
+
+# By level and name. The step of one millionth is that of the lecture.
+METHODS = {
+    ("numerical", "forward difference, h = 1e-6"): dc.ForwardDifference(step=1e-6),
+    ("numerical", "central difference"): dc.CentralDifference(),
+    ("symbolic", "formula"): dc.Symbolic(),
+    ("automatic", "reverse mode"): dc.ReverseMode(),
+}
+WAYS: dict[str, Callable] = {
+    "as it is": lambda fun: fun,
+    "jit": jax.jit,
+    "vmap": jax.vmap,
+    "jit of vmap": lambda fun: jax.jit(jax.vmap(fun)),
+}
+FACTORS = 16  # pairs of numbers that are multiplied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,19 +122,43 @@ class Counts(NamedTuple):
     forward: np.ndarray  # (networks,), every parameter by a forward derivative
 
 
+class Level(NamedTuple):
+    """The gradient of the scalar example by one method."""
+
+    level: str  # "numerical", "symbolic" or "automatic"
+    method: str
+    gradients: dict[str, float]  # by w1 and by w2
+
+
+class Products(NamedTuple):
+    """What `multiply`, the product with a rule of its own, returns and passes back."""
+
+    x: np.ndarray  # (FACTORS,)
+    y: np.ndarray  # (FACTORS,)
+    upstream: np.ndarray  # (FACTORS,)
+    values: dict[str, np.ndarray]  # way -> (FACTORS,)
+    by_x: dict[str, np.ndarray]  # way -> (FACTORS,), what it passes to x
+    by_y: dict[str, np.ndarray]  # way -> (FACTORS,)
+    saved: list[str]  # what its forward pass saves
+    operations: list[str]  # of its traced program
+    scalar: dict[str, float]  # gradients of the scalar example with it in place of both products
+
+
 class Result(NamedTuple):
     """What the figure shows."""
 
     examples: list[Example]
     counts: Counts
     scalar_counts: Multiplications  # of the scalar example
+    levels: list[Level]
+    products: Products
 
 
-def scalar(x, w1, w2, y):
+def scalar(x, w1, w2, y, product=operator.mul):
     """Returns the loss of the lecture's scalar example."""
-    f = checkpoint_name(w1 * x, "f")
+    f = checkpoint_name(product(w1, x), "f")
     g = jax.nn.relu(f)
-    y_hat = checkpoint_name(w2 * g, "ŷ")
+    y_hat = checkpoint_name(product(w2, g), "ŷ")
     return 0.5 * checkpoint_name(y_hat - y, "e") ** 2
 
 
@@ -148,7 +193,7 @@ def run(config: Config) -> Result:
         {"sigmoid": "g", "out": "L"}, ("out", "last"),
     )  # fmt: skip
     count = first_graph.multiplications("w1", "w2")
-    return Result([first, second, third], _counts(config), count)
+    return Result([first, second, third], _counts(config), count, _levels(), _products(config.seed))
 
 
 def plot(result: Result) -> Figure:
@@ -202,6 +247,40 @@ def _stage(graph: dc.Graph, steps, mark: str, names: dict[str, str]) -> Stage:
         title = f"{direction}: {steps[number].text}"
     shown, current = shown_at(graph, number)
     return Stage(title, sorted(shown), None if mark == "last" else current)
+
+
+def _levels() -> list[Level]:
+    return [
+        Level(level, name, _scalar_gradients(scalar, method))
+        for (level, name), method in METHODS.items()
+    ]
+
+
+def _scalar_gradients(fun: Callable, method: dc.Method) -> dict[str, float]:
+    found = dc.grad(fun, tuple(_WEIGHTS.values()), method=method)(*_SCALAR)
+    return dict(zip(_WEIGHTS, map(float, found), strict=True))
+
+
+def _products(seed: int) -> Products:
+    rng = np.random.default_rng(seed)
+    x, y, upstream = (jnp.asarray(rng.normal(size=FACTORS)) for _ in range(3))
+    found = {}
+    for way, wrap in WAYS.items():
+        value, pullback = jax.vjp(wrap(multiply), x, y)
+        found[way] = [np.asarray(array) for array in (value, *pullback(upstream))]
+    values, by_x, by_y = ({way: row[i] for way, row in found.items()} for i in range(3))
+    graph = dc.computational_graph(multiply)(x, y)
+    return Products(
+        x=np.asarray(x),
+        y=np.asarray(y),
+        upstream=np.asarray(upstream),
+        values=values,
+        by_x=by_x,
+        by_y=by_y,
+        saved=sorted(residual.expression for residual in graph.residuals),
+        operations=[equation.primitive.name for equation in jax.make_jaxpr(multiply)(x, y).eqns],
+        scalar=_scalar_gradients(functools.partial(scalar, product=multiply), dc.ReverseMode()),
+    )
 
 
 def _counts(config: Config) -> Counts:

@@ -31,6 +31,38 @@ def test_scalar_example_has_the_numbers_of_the_lecture(result):
     assert 5 * 1 * 2 * 8 == 80
 
 
+def test_all_three_levels_find_80_and_40_and_only_a_one_sided_difference_misses_them(result):
+    """Lecture row 31."""
+    assert {each.level for each in result.levels} == {"numerical", "symbolic", "automatic"}
+    for each in result.levels:
+        if each.method.startswith("forward difference"):
+            # Half of the step times the curvature, which is (w2 x)^2 and (w1 x)^2, up to the
+            # rounding of a value of 32 over that step.
+            off = {"w1": 0.5e-6 * 10**2, "w2": 0.5e-6 * 5**2}
+            rounding = 32 * np.finfo(float).eps / 1e-6
+            for name, truth in (("w1", 80), ("w2", 40)):
+                assert each.gradients[name] - truth == pytest.approx(off[name], abs=rounding)
+        else:
+            assert each.gradients == {"w1": 80.0, "w2": 40.0}
+
+
+def test_the_product_with_a_rule_of_its_own_passes_upstream_times_the_other_factor(result):
+    """Lecture row 35."""
+    products = result.products
+    assert list(products.values) == ["as it is", "jit", "vmap", "jit of vmap"]
+    for way in backpropagation.WAYS:
+        for number, (x, y, upstream) in enumerate(
+            zip(products.x.tolist(), products.y.tolist(), products.upstream.tolist(), strict=True)
+        ):
+            # One rounding each, so that there is nothing to tolerate.
+            assert products.values[way][number] == x * y
+            assert products.by_x[way][number] == upstream * y
+            assert products.by_y[way][number] == upstream * x
+    assert products.saved == ["x", "y"]
+    assert products.operations == ["custom_vjp_call"]
+    assert products.scalar == {"w1": 80.0, "w2": 40.0}
+
+
 def test_sigmoid_example_has_the_numbers_of_the_lecture(result):
     """Lecture row 41."""
     found = rows(result, "sigmoid")
