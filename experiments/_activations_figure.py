@@ -27,13 +27,13 @@ _COLUMNS = 4
 
 
 def draw(result: Result) -> Figure:
-    """Returns a small panel for every function, and three panels below them."""
+    """Returns a small panel for every function, and four panels below them."""
     rows = -(-len(result.activations) // _COLUMNS)
-    heights = [1.55 * rows, 3.3, 2.3]
+    heights = [1.55 * rows, 3.3, 2.3, 2.6]
     drawing, place = style.figure(height=sum(heights))
     place.remove()
-    parts: Any = drawing.subfigures(3, 1, height_ratios=heights)
-    upper, middle, lower = parts
+    parts: Any = drawing.subfigures(4, 1, height_ratios=heights)
+    upper, middle, lower, last = parts
     places = upper.subplots(rows, _COLUMNS, squeeze=False, sharey=True).ravel()
     for place, each in zip(places, result.activations, strict=False):
         _draw_function(place, result.x, each)
@@ -44,6 +44,7 @@ def draw(result: Result) -> Figure:
     _draw_kinks(left, result.activations)
     _draw_differences(right, result)
     _draw_models(lower.subplots(), result)
+    _draw_choice(last.subplots(), result)
     return drawing
 
 
@@ -132,3 +133,24 @@ def _draw_models(place: Axes, result: Result) -> None:
         loc="right",
         fontsize=9,
     )
+
+
+def _draw_choice(place: Axes, result: Result) -> None:
+    choice = result.choice
+    for spot, accuracy in enumerate(choice.accuracy.values()):
+        count = len(accuracy)
+        spots = spot + (np.linspace(-0.22, 0.22, count) if count > 1 else np.zeros(1))
+        place.plot(spots, accuracy, **style.series(0, linestyle=""))
+        place.hlines(accuracy.mean(), spot - 0.35, spot + 0.35, color="0.3", linewidth=1.2)
+    relu = choice.accuracy.get("ReLU")
+    if relu is not None and len(relu) > 1:
+        mean, spread = float(relu.mean()), networks.spread(relu)
+        place.axhspan(mean - spread, mean + spread, color="0.9", zorder=0)
+    place.set_xticks(range(len(choice.accuracy)), list(choice.accuracy))
+    (hidden, pixels), (classes, _) = choice.shapes
+    place.set_xlabel(
+        f"activation, {pixels}-{hidden}-{classes}, {choice.epochs} epochs; line: mean; "
+        "band: that of the ReLU ± standard deviation"
+    )
+    place.set_ylabel("held-out accuracy")
+    place.set_title("One network trained with each activation, by one recipe")

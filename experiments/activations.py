@@ -1,12 +1,15 @@
 """Activation functions, their derivatives by several methods, and what a network is without one.
 
 Lecture row 13: there are many to choose from. Away from kinks every method finds the same
-derivative; at a kink each has its own convention. Row 12: without a nonlinearity the layers
-f = W3 W2 W1 x are one matrix, so such a network is a linear model, whatever its depth.
+derivative; at a kink each has its own convention. A network is trained with each of them. Row 11:
+networks with two and three layers compute the formula of the lecture. Row 12: without a
+nonlinearity the layers f = W3 W2 W1 x are one matrix, so such a network is a linear model,
+whatever its depth.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
@@ -18,8 +21,9 @@ from matplotlib.figure import Figure
 
 import diffcompare as dc
 from diffcompare import learn
-from experiments import _activations_figure
+from experiments import _activation_choice, _activations_figure
 from experiments import _small_networks as networks
+from experiments._activation_choice import Choice
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -52,11 +56,23 @@ AT_KINKS = METHODS | {
     "BackwardDifference": dc.BackwardDifference(),
     "ForwardMode": dc.ForwardMode(),
 }
+NOTHING = "none"  # what stands for no activation
 REACH = 4.0  # the functions are shown from minus to plus this
 HIDDEN = (100, 100)
 CLASSES = 10
 BATCH = 32
 MODELS = {"linear": (), "3 linear layers": HIDDEN, "3 layers, ReLU": HIDDEN}
+# The formulas of the lecture, written out in NumPy; a row of x is an image.
+FORMULAS = (
+    ("W2 max(0, W1 x)", 2, False, lambda bend, x, w1, w2: bend(x @ w1.T) @ w2.T),
+    ("W2 max(0, W1 x + b1) + b2", 2, True,
+     lambda bend, x, w1, w2, b1, b2: bend(x @ w1.T + b1) @ w2.T + b2),
+    ("W3 max(0, W2 max(0, W1 x))", 3, False,
+     lambda bend, x, w1, w2, w3: bend(bend(x @ w1.T) @ w2.T) @ w3.T),
+    ("W3 max(0, W2 max(0, W1 x + b1) + b2) + b3", 3, True,
+     lambda bend, x, w1, w2, w3, b1, b2, b3:
+         bend(bend(x @ w1.T + b1) @ w2.T + b2) @ w3.T + b3),
+)  # fmt: skip
 # Of Adam, falling to 0 along a cosine. One layer needs a larger one to get as far.
 RATES = {"linear": 3e-2, "3 linear layers": 3e-3, "3 layers, ReLU": 3e-3}
 
@@ -75,6 +91,8 @@ class Config:
     """The first of them."""
     epochs: int = 40
     """How often to visit the training images."""
+    choice_epochs: int = 20
+    """The same where one network is trained with each of the functions."""
 
     def __post_init__(self):
         if not self.functions:
@@ -84,6 +102,8 @@ class Config:
                 "points must be even and seeds and epochs positive, but they are "
                 f"{self.points}, {self.seeds} and {self.epochs}."
             )
+        if self.choice_epochs < 1:
+            raise ValueError(f"choice_epochs must be positive, but it is {self.choice_epochs}.")
         if self.first_seed < 0:
             raise ValueError(f"first_seed must not be negative, but it is {self.first_seed}.")
 
@@ -103,6 +123,20 @@ class Activation(NamedTuple):
     at_zero: dict[str, float]  # method -> the derivative at 0
     difference: float  # the largest between two of the methods, away from 0
     exact_difference: float  # the same without CentralDifference
+
+
+class ByHand(NamedTuple):
+    """A network with random weights, beside its formula in NumPy, in float64.
+
+    Both numbers are differences from that of `learn.apply`, as a fraction of the largest value.
+    """
+
+    formula: str
+    shapes: list[tuple[int, int]]
+    has_bias: bool
+    images: int
+    difference: float  # largest of any score
+    without_relu: float  # the same where the formula lacks the ReLU
 
 
 class Collapse(NamedTuple):
@@ -131,8 +165,10 @@ class Result(NamedTuple):
 
     x: np.ndarray  # (points,), where the derivatives are compared
     activations: list[Activation]
+    by_hand: list[ByHand]
     collapse: Collapse
     models: list[Trained]
+    choice: Choice
     held_out: int  # images
     first_seed: int
 
@@ -140,12 +176,16 @@ class Result(NamedTuple):
 def run(config: Config) -> Result:
     """Returns the functions, their derivatives, and what networks without them are."""
     x = 2 * REACH * ((np.arange(config.points) + 0.5) / config.points - 0.5)
-    datasets = [learn.load("digits", seed=config.first_seed + seed) for seed in range(config.seeds)]
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    datasets = [learn.load("digits", seed=seed) for seed in seeds]
+    chosen = {name: ACTIVATIONS[name] for name in config.functions} | {NOTHING: _nothing}
     return Result(
         x=x,
         activations=[_differentiated(name, jnp.asarray(x)) for name in config.functions],
+        by_hand=_by_hand(config, datasets[0]),
         collapse=_collapsed(config, datasets[0]),
         models=_trained(config, datasets),
+        choice=_activation_choice.trained(chosen, datasets, seeds, config.choice_epochs),
         held_out=len(datasets[0].y_test),
         first_seed=config.first_seed,
     )
@@ -157,8 +197,9 @@ def plot(result: Result) -> Figure:
 
 
 def summary(result: Result) -> str:
-    """Returns a table of the functions, and one of the models."""
-    return "\n".join([*_function_lines(result), "", *_model_lines(result)])
+    """Returns a table of the functions, one of the models, and one of the activations."""
+    parts = (_function_lines, _model_lines, _choice_lines)
+    return "\n\n".join("\n".join(part(result)) for part in parts)
 
 
 def _function_lines(result: Result) -> list[str]:
@@ -179,6 +220,10 @@ def _function_lines(result: Result) -> list[str]:
 def _model_lines(result: Result) -> list[str]:
     collapse = result.collapse
     lines = [
+        f"{each.formula} and learn.apply differ by {each.difference:.1e} of the largest score."
+        for each in result.by_hand
+    ]
+    lines += [
         f"W3 (W2 (W1 x)) and (W3 W2 W1) x differ by {collapse.values:.1e} of the largest value; "
         f"the Jacobian at two images by {collapse.jacobian:.1e}, with ReLU by "
         f"{collapse.relu:.2f}.",
@@ -194,6 +239,19 @@ def _model_lines(result: Result) -> list[str]:
             f"{_with_spread(gain):>20}{model.train_accuracy.mean():10.4f}{len(accuracy):7}"
         )
     return lines
+
+
+def _choice_lines(result: Result) -> list[str]:
+    choice = result.choice
+    layers = ", ".join("x".join(map(str, shape)) for shape in choice.shapes)
+    lines = [
+        f"{layers}, {choice.epochs} epochs:",
+        "",
+        f"{'activation':18}{'held-out accuracy':>20}",
+    ]
+    return lines + [
+        f"{name:18}{_with_spread(accuracy):>20}" for name, accuracy in choice.accuracy.items()
+    ]
 
 
 def _with_spread(values: np.ndarray) -> str:
@@ -222,6 +280,33 @@ def _differentiated(name: str, x: jax.Array) -> Activation:
         difference=float(np.ptp(compared, axis=0).max()),
         exact_difference=float(np.ptp(exact, axis=0).max()),
     )
+
+
+def _by_hand(config: Config, data: learn.Dataset) -> list[ByHand]:
+    images = np.asarray(data.x_test, np.float64)
+    rng = np.random.default_rng(config.first_seed)
+    found = []
+    for formula, layers, has_bias, written in FORMULAS:
+        sizes = (images.shape[1], *HIDDEN[: layers - 1], CLASSES)
+        shapes = [(after, before) for before, after in itertools.pairwise(sizes)]
+        weights = [rng.normal(size=shape) / np.sqrt(shape[1]) for shape in shapes]
+        biases = [rng.normal(size=shape[0]) if has_bias else None for shape in shapes]
+        params = tuple(
+            learn.Layer(jnp.asarray(weight), None if bias is None else jnp.asarray(bias))
+            for weight, bias in zip(weights, biases, strict=True)
+        )
+        scores = np.asarray(learn.apply(params, jnp.asarray(images)))
+        arrays = [*weights, *biases] if has_bias else weights
+        relu, nothing = (written(bend, images, *arrays) for bend in (_max_0, _nothing))
+        found.append(
+            ByHand(formula, shapes, has_bias, len(images), _apart(scores, relu),
+                   _apart(scores, nothing))
+        )  # fmt: skip
+    return found
+
+
+def _max_0(x: np.ndarray) -> np.ndarray:
+    return np.maximum(0, x)
 
 
 def _collapsed(config: Config, data: learn.Dataset) -> Collapse:

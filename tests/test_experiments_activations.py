@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffcompare import learn
-from experiments import _codec, _execution, activations
+from experiments import _activation_choice, _codec, _execution, activations
 
 FILE = Path(__file__).parents[1] / "figures" / "activations.json"
 
@@ -84,6 +84,66 @@ def test_at_a_kink_each_method_has_its_own_answer(saved):
             assert np.ptp(list(each.at_zero.values())) < 1e-5
 
 
+def test_networks_compute_the_formula_of_the_lecture(saved):
+    """Lecture row 11: with two and three layers, with biases and without."""
+    assert [(len(each.shapes), each.has_bias) for each in saved.by_hand] == [
+        (2, False), (2, True), (3, False), (3, True),
+    ]  # fmt: skip
+    for each in saved.by_hand:
+        # Sums of at most 100 products, rounded in another order.
+        assert each.difference < 100 * np.finfo(float).eps
+        assert each.without_relu > 0.1
+        assert each.images == 450
+
+
+def test_a_network_that_lacks_its_bias_is_not_that_of_the_formula(monkeypatch):
+    right = learn.apply
+
+    def wrong(params, x):
+        return right(tuple(learn.Layer(layer.weight, None) for layer in params), x)
+
+    monkeypatch.setattr(learn, "apply", wrong)
+    with jax.enable_x64(True):
+        found = activations._by_hand(activations.Config(), learn.load("digits", seed=5))
+    assert [each.difference > 0.1 for each in found] == [each.has_bias for each in found]
+
+
+def test_the_relu_reads_digits_as_well_as_any_other_and_better_than_none(saved):
+    """Lecture row 13: a good default."""
+    accuracy = saved.choice.accuracy
+    assert list(accuracy) == [*activations.ACTIVATIONS, activations.NOTHING]
+    assert saved.choice.shapes == [(100, 64), (10, 100)]
+    gains = {name: np.float64(each) - accuracy["ReLU"] for name, each in accuracy.items()}
+    error = {name: np.std(gain, ddof=1) / 5**0.5 for name, gain in gains.items()}
+    # Of paired seeds; twice the standard error is chance.
+    assert all(gain.mean() <= 2 * error[name] for name, gain in gains.items())
+    assert gains["none"].mean() < -2 * error["none"]
+
+
+def test_each_network_has_the_activation_of_its_name():
+    """The program that is shared by all of them picks it by its number."""
+    chosen = {"ReLU": jax.nn.relu, "constant": lambda x: 0 * x}
+    seeds, data = range(5, 7), [learn.load("digits", seed=seed) for seed in (5, 6)]
+    one, other = (
+        _activation_choice.trained(dict(pairs), data, seeds, epochs=1).accuracy
+        for pairs in (chosen.items(), reversed(chosen.items()))
+    )
+    assert one["ReLU"].tolist() == other["ReLU"].tolist()
+    assert (one["ReLU"] > 0.8).all()
+    # All scores are 0, so that the first class wins.
+    zeros = [float(np.mean(np.asarray(each.y_test) == 0)) for each in data]
+    np.testing.assert_allclose(one["constant"], zeros, rtol=1e-6)  # float32
+    np.testing.assert_allclose(other["constant"], zeros, rtol=1e-6)
+
+
+def test_an_epoch_visits_no_image_twice():
+    batches = _activation_choice._batches(100, epochs=2, seed=0)
+    assert batches.shape == (2 * 3, 32)
+    for epoch in (batches[:3], batches[3:]):
+        assert len(set(epoch.ravel().tolist())) == 96
+    assert (batches[:3] != batches[3:]).any()
+
+
 def test_layers_without_an_activation_are_one_matrix():
     """Lecture row 12: equality to rounding, and a Jacobian that is constant in x."""
     with jax.enable_x64(True):
@@ -113,6 +173,7 @@ def test_a_deep_linear_network_reads_digits_as_a_linear_model_does_and_relu_bett
     [
         ({"points": 15}, "points must be even.*they are 15"),
         ({"epochs": 0}, "epochs positive.*160, 5 and 0"),
+        ({"choice_epochs": 0}, "choice_epochs must be positive.*it is 0"),
         ({"functions": ()}, "one or more of sigmoid, tanh"),
         ({"first_seed": -1}, "not be negative.*-1"),
     ],
