@@ -12,7 +12,14 @@ from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 from diffcompare.plot import style
 
 if TYPE_CHECKING:
-    from experiments.classification import Collected, Example, Predicted, Result, Trained
+    from experiments.classification import (
+        Collected,
+        Example,
+        Function,
+        Predicted,
+        Result,
+        Trained,
+    )
 
 _COLUMNS = 4  # of the held-out images
 
@@ -25,7 +32,7 @@ def draw(result: Result) -> Figure:
     _draw_example(axes[1, 0], result.example, result.models)
     _draw_losses(axes[1, 1], result.models)
     _draw_accuracies(axes[2, 0], result.models, result.first_seed)
-    _draw_predicted(axes[2, 1], result.predicted, result.collected.test)
+    _draw_predicted(axes[2, 1], result.predicted, result.function, result.collected.test)
     return drawing
 
 
@@ -156,7 +163,7 @@ def _scores(model: Trained) -> str:
     return f"{model.name}\n{model.accuracy.mean():.4f}{spread}"
 
 
-def _draw_predicted(place: Axes, predicted: Predicted, held_out: int) -> None:
+def _draw_predicted(place: Axes, predicted: Predicted, function: Function, held_out: int) -> None:
     count, height, width = predicted.images.shape
     rows = -(-count // _COLUMNS)
     band = height * 3 / 4  # above each image, for its text
@@ -183,3 +190,15 @@ def _draw_predicted(place: Axes, predicted: Predicted, held_out: int) -> None:
     place.set_ylim(rows * (height + band), 0)
     place.set_anchor("N")
     place.set_title(f"5. {predicted.model} on them: {predicted.wrong} of {held_out:,} wrong")
+    size = "×".join(map(str, function.image_shape))
+    place.text(
+        0.5,
+        -0.05,
+        f"a function of one image, {size}, to its class;\n"
+        f"a table of the training images knows {function.known} of them",
+        ha="center",
+        va="top",
+        fontsize=8,
+        transform=place.transAxes,
+        in_layout=False,
+    )

@@ -134,6 +134,24 @@ class Predicted(NamedTuple):
     labels: np.ndarray  # (SHOWN,)
     predictions: np.ndarray  # (SHOWN,)
     wrong: int  # of all held-out images
+    scores: np.ndarray  # (SHOWN, classes), W2 max(0, W1 x + b1) + b2 in NumPy
+
+
+class Function(NamedTuple):
+    """The lecture's `classify_digit(image)`: what goes in and what comes out.
+
+    It was called with every held-out image, one at a time.
+    """
+
+    image_shape: tuple[int, ...]  # of what goes in
+    class_shape: tuple[int, ...]  # of what comes out
+    class_dtype: str
+    calls: int
+    not_a_class: int  # results that are no class
+    not_highest: int  # results that are not the class with the highest of the scores
+    right: int  # results that are the label
+    known: int  # images that are among the training ones, so that a table could look them up
+    looked_up: int  # of these, how many have the same label there
 
 
 class Result(NamedTuple):
@@ -144,6 +162,7 @@ class Result(NamedTuple):
     first_seed: int
     example: Example
     predicted: Predicted
+    function: Function
 
 
 def run(config: Config) -> Result:
@@ -157,6 +176,7 @@ def run(config: Config) -> Result:
         first_seed=config.first_seed,
         example=_example(params[0], datasets[0]),
         predicted=_predicted(models[1].name, params[1], datasets[0]),
+        function=_called(params[1], datasets[0]),
     )
 
 
@@ -312,7 +332,44 @@ def _predicted(name: str, params: learn.model.Params, data: learn.Dataset) -> Pr
     shown_wrong = wrong[: SHOWN // 2]
     chosen = np.concatenate([right[: SHOWN - len(shown_wrong)], shown_wrong])
     images = _images(data, data.x_test, chosen)
-    return Predicted(name, images, labels[chosen], predictions[chosen], len(wrong))
+    scores = _scores(params, np.asarray(data.x_test)[chosen])
+    return Predicted(name, images, labels[chosen], predictions[chosen], len(wrong), scores)
+
+
+def _scores(params: learn.model.Params, x: np.ndarray) -> np.ndarray:
+    """Returns `W2 max(0, W1 x + b1) + b2`, and so on for more layers, in NumPy."""
+    *hidden, last = ((np.asarray(weight), np.asarray(bias)) for weight, bias in params)
+    for weight, bias in hidden:
+        x = np.maximum(0, x @ weight.T + bias)
+    return x @ last[0].T + last[1]
+
+
+def _called(params: learn.model.Params, data: learn.Dataset) -> Function:
+    """Returns what the learned function does with the held-out images, one at a time."""
+    classify_digit = jax.jit(functools.partial(learn.predict, params))
+    images = _images(data, data.x_test, np.arange(len(data.y_test)))
+    results = [classify_digit(image) for image in images]
+    classes, labels = np.array(results), np.asarray(data.y_test)
+    highest = np.argmax(_scores(params, np.asarray(data.x_test)), axis=1)
+    # The program by hand: it lists every image that one has, with its class.
+    table = {
+        image.tobytes(): int(label)
+        for image, label in zip(np.asarray(data.x_train), data.y_train.tolist(), strict=True)
+    }
+    answers = [table.get(image.tobytes()) for image in np.asarray(data.x_test)]
+    return Function(
+        image_shape=images.shape[1:],
+        class_shape=results[0].shape,
+        class_dtype=results[0].dtype.name,
+        calls=len(results),
+        not_a_class=int(np.sum((classes < 0) | (classes >= CLASSES))),
+        not_highest=int(np.sum(classes != highest)),
+        right=int(np.sum(classes == labels)),
+        known=sum(answer is not None for answer in answers),
+        looked_up=sum(
+            answer == label for answer, label in zip(answers, labels.tolist(), strict=True)
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -78,6 +78,31 @@ def test_the_classes_predicted_one_image_at_a_time_have_the_accuracy_of_the_batc
     assert shown_wrong == min(predicted.wrong, classification.SHOWN // 2)
 
 
+def test_the_learned_function_takes_an_image_and_returns_its_class(result):
+    """Lecture row 5; the class is that of the highest score."""
+    called, predicted = result.function, result.predicted
+    assert (called.image_shape, called.class_shape, called.class_dtype) == ((8, 8), (), "int32")
+    assert (called.calls, called.not_a_class, called.not_highest) == (450, 0, 0)
+    assert called.right == 450 - predicted.wrong
+    assert predicted.scores.argmax(axis=1).tolist() == predicted.predictions.tolist()
+
+
+def test_a_table_of_the_training_images_knows_those_alone(result):
+    """Lecture row 5: the program that could be written."""
+    data = learn.load("digits", seed=5)
+    seen, unseen = np.asarray(data.x_train), np.asarray(data.x_test)
+    same = (seen[:, None, :8] == unseen[None, :, :8]).all(axis=-1)
+    pairs = np.argwhere(same)  # of equal first rows; the others are compared for these alone
+    known = {int(b) for a, b in pairs if (seen[a] == unseen[b]).all()}
+    assert (result.function.known, result.function.looked_up) == (len(known), 0)
+    params = learn.init(jax.random.key(0), (64, 100, 10), dtype=np.float32)
+    again = data._replace(x_test=data.x_train[:30], y_test=(data.y_train[:30] + 1) % 10)
+    called = classification._called(params, again)
+    assert (called.calls, called.known, called.looked_up) == (30, 30, 0)
+    called = classification._called(params, again._replace(y_test=data.y_train[:30]))
+    assert (called.calls, called.known, called.looked_up) == (30, 30, 30)
+
+
 def test_the_confusion_matrix_counts_every_held_out_image_by_label_and_prediction(result):
     """Lecture row 4."""
     for model in result.models:
