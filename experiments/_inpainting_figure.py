@@ -41,7 +41,7 @@ def draw(result: Result) -> Figure:
     for place in places[len(result.tasks) :]:
         place.set_axis_off()
     _draw_scores(chart.subplots(), result)
-    _draw_graph(strip.subplots(), result.graph)
+    _draw_graph(strip.subplots(), result.graph, float(result.losses.values[0]))
     return drawing
 
 
@@ -114,7 +114,7 @@ def _caption(task: Task) -> str:
     return f"{task.name}\n{task.train:,} to train on\n{verdict}"
 
 
-def _draw_graph(place: Axes, graph: LossGraph) -> None:
+def _draw_graph(place: Axes, graph: LossGraph, first: float) -> None:
     """Draws the operations in a row, and what enters each of them from below."""
     place.set_axis_off()
     place.set_title(r"The loss of one image as a computational graph: $L = ½\,\|y - \hat y\|^2$")
@@ -140,5 +140,7 @@ def _draw_graph(place: Axes, graph: LossGraph) -> None:
             place.text(x, y + 0.36, size, ha="center", va="bottom", fontsize=7, color="0.3")
         else:
             place.text(x + 0.28, y, size, ha="left", va="center", fontsize=7, color="0.3")
+    words = f"of the first image above: $L$ = {first:.3g}"
+    place.text(len(operations) + 0.4, 0, words, ha="right", va="center", fontsize=8)
     place.set_xlim(-0.5, len(operations) + 0.5)
     place.set_ylim(-0.4, 1.7)

@@ -114,6 +114,14 @@ class Task(NamedTuple):
     seconds: np.ndarray  # (seeds,), for training alone
 
 
+class Losses(NamedTuple):
+    """The loss of each image that is shown of the first task, as the network fills it."""
+
+    values: np.ndarray  # (SHOWN,), of 1/2 ||y - y_hat||^2
+    gradients: np.ndarray  # (SHOWN, height, width), by y_hat
+    joint: float  # of all these images as one vector
+
+
 class LossGraph(NamedTuple):
     """The computational graph of the loss of one image, for a network without biases."""
 
@@ -127,6 +135,7 @@ class Result(NamedTuple):
 
     tasks: list[Task]
     first_seed: int
+    losses: Losses
     graph: LossGraph
 
 
@@ -136,7 +145,7 @@ def run(config: Config) -> Result:
     if config.photograph:
         problems += _photograph()
     tasks = [_solved(problem, config) for problem in problems]
-    return Result(tasks, config.first_seed, _loss_graph(tasks[0].sizes))
+    return Result(tasks, config.first_seed, _losses(tasks[0]), _loss_graph(tasks[0].sizes))
 
 
 def plot(result: Result) -> Figure:
@@ -322,6 +331,14 @@ def _loss(mask: np.ndarray, dropped: float) -> Callable:
 
 def _psnr(filled: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.array([float(inpainting.psnr(images, truth, mask)) for images in filled])
+
+
+def _losses(task: Task) -> Losses:
+    y_hat, y = task.filled[-1], task.shown
+    flat = [jnp.asarray(images).reshape(len(images), -1) for images in (y_hat, y)]
+    values, gradients = jax.vmap(jax.value_and_grad(learn.half_squared_error))(*flat)
+    joint = learn.half_squared_error(*(images.ravel() for images in flat))
+    return Losses(np.asarray(values), np.asarray(gradients).reshape(y.shape), float(joint))
 
 
 def _loss_graph(sizes: tuple[int, ...]) -> LossGraph:

@@ -62,6 +62,20 @@ def test_the_score_of_the_mean_image_is_that_of_numpy(result):
         assert task.psnr[0, 0] == pytest.approx(expected, abs=1e-4)  # float32
 
 
+def test_the_loss_of_a_filled_image_is_half_of_the_sum_of_its_squared_errors(result):
+    """Lecture row 21."""
+    task, losses = result.tasks[0], result.losses
+    sums = []
+    for number, (filled, truth) in enumerate(zip(task.filled[-1], task.shown, strict=True)):
+        errors = [a - b for a, b in zip(filled.ravel(), truth.ravel(), strict=True)]
+        sums.append(sum(float(error) ** 2 for error in errors) / 2)
+        # float32: a sum of 64 squares.
+        assert losses.values[number] == pytest.approx(sums[-1], rel=64 * 2.0**-23)
+        assert losses.gradients[number].ravel().tolist() == [float(error) for error in errors]
+    assert losses.joint == pytest.approx(sum(sums), rel=6 * 64 * 2.0**-23)
+    assert losses.values.min() > 0
+
+
 def test_the_graph_is_that_of_the_loss(result):
     """Lecture row 22."""
     graph = result.graph
