@@ -1,5 +1,6 @@
 """The claims of the lecture: a verdict follows from saved numbers, and changes with them."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,19 @@ def results():
         if numbers.is_file():
             found[name] = _execution.read(numbers, _registry.load(experiment))
     return found
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """A function that returns the result of an experiment at its smallest size, run once."""
+
+    @functools.cache
+    def run(name):
+        module = _registry.load(_registry.find("experiments")[name])
+        with _execution.precision(module):
+            return module.run(module.Config.quick())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +186,166 @@ def test_a_claim_falls_with_its_numbers(results, sentence, spoil):
     result = results[claim.experiment]
     assert judge(claim, {claim.experiment: result}).verdict == "holds"
     assert judge(claim, {claim.experiment: spoil(result)}).verdict == "does not hold"
+
+
+# The same for rows whose numbers a quick run computes too.
+def _of_function(**changes):
+    return lambda result: result._replace(function=result.function._replace(**changes))
+
+
+def _scores(result):
+    scores = np.flip(result.predicted.scores, axis=1)
+    return result._replace(predicted=result.predicted._replace(scores=scores))
+
+
+def _formula(**changes):
+    return lambda result: result._replace(
+        by_hand=[result.by_hand[0], result.by_hand[1]._replace(**changes), *result.by_hand[2:]]
+    )
+
+
+def _no_three_layers(result):
+    return result._replace(by_hand=result.by_hand[:2])
+
+
+def _accuracy(less):
+    """Returns a change of the accuracy with each of the activations in `less`."""
+    return lambda result: result._replace(
+        choice=result.choice._replace(
+            accuracy={
+                name: accuracy - np.float32(less.get(name, 0))
+                for name, accuracy in result.choice.accuracy.items()
+            }
+        )
+    )
+
+
+def _of_losses(change):
+    return lambda result: result._replace(losses=change(result.losses))
+
+
+def _a_level(level):
+    return lambda result: result._replace(
+        levels=[
+            each._replace(gradients=each.gradients | {"w2": np.nextafter(40.0, 41.0)})
+            if each.level == level and "forward" not in each.method
+            else each
+            for each in result.levels
+        ]
+    )
+
+
+def _no_level(result):
+    return result._replace(levels=[each for each in result.levels if each.level != "symbolic"])
+
+
+def _of_products(**changes):
+    return lambda result: result._replace(products=result.products._replace(**changes))
+
+
+def _passed(field, way):
+    def change(result):
+        found = getattr(result.products, field)
+        return _of_products(**{field: found | {way: found[way] * (1 + 1e-15)}})(result)
+
+    return change
+
+
+LEARNED = "A function from an image to its class"
+FORMULA = "Their scores are those of the formula"
+MANY = "There are many to choose from"
+DEFAULT = "The ReLU is a good default"
+HALF = "The loss is half of a sum of squares"
+SLOPE = "Its derivative by the prediction"
+LEVELS = "All three levels find it"
+RULE = "Multiply follows its own rule"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "verdict", "label", "value"),
+    [
+        (LEARNED, "holds", "axes of what goes in", 2),
+        (LEARNED, "holds", "axes of what comes out", 0),
+        (LEARNED, "holds", "unseen images in that table", 0),
+        (FORMULA, "holds", "two or three layers, with biases or not", 4),
+        (MANY, "holds", "activations trained", 2),
+        (DEFAULT, "holds", "activations beside it", 1),
+        (HALF, "holds", "pixels in each", 64),
+        (SLOPE, "holds", "largest difference of the gradient from ŷ - y", 0),
+        (LEVELS, "holds when", "numerical, central difference: dL/dw1", 80),
+        (LEVELS, "holds when", "symbolic, formula: dL/dw1", 80),
+        (LEVELS, "holds when", "automatic, reverse mode: dL/dw1", 80),
+        (LEVELS, "holds when", "automatic, reverse mode: dL/dw2", 40),
+        (RULE, "holds", "jit of vmap: passed to y less upstream times x, largest", 0),
+        (RULE, "holds", "scalar example with it: dL/dw1", 80),
+    ],
+)
+def test_a_quick_run_says_what_the_lecture_says(quick, sentence, verdict, label, value):
+    """Lecture rows 5, 11, 13, 21, 31 and 35."""
+    claim = claim_of(sentence)
+    each = judge(claim, {claim.experiment: quick(claim.experiment)})
+    assert each.verdict == verdict
+    assert [number.value for number in each.found.numbers if number.label == label] == [value]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spoil"),
+    [
+        (LEARNED, _of_function(right=400)),
+        (LEARNED, _of_function(looked_up=449)),
+        (LEARNED, _of_function(calls=449)),
+        (LEARNED, _of_function(image_shape=(64,))),
+        (LEARNED, _of_function(class_shape=(10,))),
+        (LEARNED, _of_function(not_a_class=1)),
+        (LEARNED, _of_function(not_highest=1)),
+        (LEARNED, _scores),
+        (FORMULA, _formula(difference=1e-12)),
+        (FORMULA, _formula(without_relu=0.0)),
+        (FORMULA, _no_three_layers),
+        (MANY, _accuracy({"tanh": 0.1})),
+        (DEFAULT, _accuracy({"ReLU": 0.01})),
+        (DEFAULT, _accuracy({"tanh": 0.1, "ReLU": 0.05})),
+        (HALF, _of_losses(lambda losses: losses._replace(values=2 * losses.values))),
+        (HALF, _of_losses(lambda losses: losses._replace(joint=losses.joint / 6))),
+        (HALF, _of_losses(lambda losses: losses._replace(values=losses.values * (1 + 1e-4)))),
+        (SLOPE, _of_losses(lambda losses: losses._replace(gradients=-losses.gradients))),
+        (SLOPE, _of_losses(lambda losses: losses._replace(gradients=losses.gradients + 1e-7))),
+        (LEVELS, _a_level("numerical")),
+        (LEVELS, _a_level("symbolic")),
+        (LEVELS, _a_level("automatic")),
+        (LEVELS, _no_level),
+        (RULE, _passed("values", "as it is")),
+        (RULE, _passed("by_x", "jit")),
+        (RULE, _passed("by_y", "vmap")),
+        (RULE, _of_products(saved=["x"])),
+        (RULE, _of_products(operations=["mul"])),
+        (RULE, _of_products(scalar={"w1": 80.0, "w2": 41.0})),
+    ],
+)
+def test_what_a_quick_run_says_falls_with_its_numbers(quick, sentence, spoil):
+    claim = claim_of(sentence)
+    result = spoil(quick(claim.experiment))
+    assert judge(claim, {claim.experiment: result}).verdict == "does not hold"
+
+
+def test_a_forward_difference_that_were_exact_would_need_no_condition(quick):
+    """Lecture row 31."""
+    result = quick("backpropagation")
+    exact = {"w1": 80.0, "w2": 40.0}
+    levels = [each._replace(gradients=exact) for each in result.levels]
+    judged = judge(claim_of(LEVELS), {"backpropagation": result._replace(levels=levels)})
+    assert judged.verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "left_out"),
+    [(DEFAULT, "ReLU"), (DEFAULT, "tanh"), (MANY, "ReLU"), (MANY, "tanh")],
+)
+def test_a_run_with_one_activation_says_nothing_of_the_choice(quick, sentence, left_out):
+    result = quick("activations")
+    accuracy = {name: each for name, each in result.choice.accuracy.items() if name != left_out}
+    result = result._replace(choice=result.choice._replace(accuracy=accuracy))
+    assert judge(claim_of(sentence), {"activations": result}).verdict == "not tested"
 
 
 def test_a_check_holds_as_long_as_it_passes_no_mistake_and_accuses_no_right_gradient():

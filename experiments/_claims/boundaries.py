@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from experiments import _small_networks as networks
+from experiments import activations
 from experiments._claims.verdict import Claim, Found, Number, only
 
 DOUBLE = float(np.finfo(np.float64).eps)
@@ -105,6 +106,54 @@ def _relu_helps(result) -> Found:
     )
 
 
+def _many(result) -> Found:
+    accuracy = _by_activation(result)
+    if len(accuracy) < 2:
+        raise LookupError("a second activation")
+    best = max(accuracy.values(), key=np.mean)
+    spread = networks.spread(best)
+    close = [name for name, each in accuracy.items() if best.mean() - each.mean() <= spread]
+    return Found(
+        [
+            Number("activations no further from the best than seeds differ", len(close), ">", 1),
+            Number("activations trained", len(accuracy)),
+            Number("accuracy of the best", float(best.mean())),
+            Number("its standard deviation between seeds", spread),
+        ]
+    )
+
+
+def _default(result) -> Found:
+    accuracy = _by_activation(result)
+    if not {"ReLU"} < set(accuracy):
+        raise LookupError("activation ReLU and another")
+    relu = accuracy.pop("ReLU")
+    others = {name: float((each - relu).mean()) for name, each in accuracy.items()}
+    best = max(others, key=lambda name: others[name])
+    gain = relu - result.choice.accuracy[activations.NOTHING]
+    return Found(
+        [
+            # What another seed changes is no gain.
+            Number(f"gain of the best other, {best}, over the ReLU", others[best], "<=",
+                   networks.spread(relu)),
+            Number("gain of the ReLU over none", float(gain.mean()), ">", 0),
+            Number("twice its standard error",
+                   float(2 * networks.spread(gain) / np.sqrt(len(gain)))),
+            Number("accuracy with the ReLU", float(relu.mean())),
+            Number("activations beside it", len(others)),
+        ]
+    )  # fmt: skip
+
+
+def _by_activation(result) -> dict[str, np.ndarray]:
+    """Returns the accuracy of the network with each activation, without that of none."""
+    return {
+        name: np.asarray(accuracy, np.float64)
+        for name, accuracy in result.choice.accuracy.items()
+        if name != activations.NOTHING
+    }
+
+
 def _complexity(result) -> Found:
     growth, by_depth = [], []
     for problem in result.problems:
@@ -154,6 +203,10 @@ CLAIMS = (
           _no_better),
     Claim(13, "Every method finds the same derivative of an activation, away from kinks.",
           "activations", _derivatives),
+    Claim(13, "There are many to choose from: several do as well as the best.", "activations",
+          _many),
+    Claim(13, "The ReLU is a good default: no other is better by more than seeds differ.",
+          "activations", _default),
     Claim(13, "The ReLU makes use of depth.", "activations", _relu_helps),
     Claim(16, "Boundaries become more complex with units and layers.", "decision_boundaries",
           _complexity),

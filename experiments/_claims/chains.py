@@ -79,6 +79,27 @@ def _scalar(result) -> Found:
     )  # fmt: skip
 
 
+def _three_levels(result) -> Found:
+    truth = {"w1": 5.0 * 1.0 * 2.0 * 8.0, "w2": 5.0 * 8.0}
+    exact: list[Number] = []
+    others: list[Number] = []
+    for each in result.levels:
+        where = f"{each.level}, {each.method}"
+        for name, gradient in each.gradients.items():
+            # A one-sided quotient of a parabola is wrong by half of its step times the curvature.
+            if each.method.startswith("forward difference"):
+                error = abs(gradient - truth[name])
+                others.append(Number(f"{where}: error of dL/d{name}", error, "=", 0.0))
+            else:
+                exact.append(Number(f"{where}: dL/d{name}", gradient, "=", truth[name]))
+    levels = {each.level for each in result.levels}
+    return Found(
+        [*exact, Number("levels", len(levels), "=", 3)],
+        "the difference is a central one, as the loss is a parabola in each weight",
+        others,
+    )
+
+
 def _saved(result) -> Found:
     numbers = []
     for example in result.examples:
@@ -125,6 +146,36 @@ def _shared(result) -> Found:
                    int(counts.unshared[-1])),
             Number("deepest network: each matrix by itself", int(counts.unshared[-1])),
             Number("hidden layers of it", int(counts.layers[-1])),
+        ]
+    )  # fmt: skip
+
+
+def _own_rule(result) -> Found:
+    products = result.products
+    numbers = []
+    for what, found, truth in (
+        ("value less x y", products.values, products.x * products.y),
+        ("passed to x less upstream times y", products.by_x, products.upstream * products.y),
+        ("passed to y less upstream times x", products.by_y, products.upstream * products.x),
+    ):
+        numbers += [
+            Number(f"{way}: {what}, largest", float(np.max(np.abs(each - truth))), "=", 0.0)
+            for way, each in found.items()
+        ]
+    rules = products.operations.count("custom_vjp_call")
+    kept = len({"x", "y"}.symmetric_difference(products.saved))
+    return Found(
+        [
+            *numbers,
+            Number("pairs of factors", products.x.size),
+            Number("values saved beside x and y, or of these not saved", kept, "=", 0),
+            Number("operations with a rule of their own", rules, "=", 1),
+            Number("operations in all", len(products.operations), "=", 1),
+            *(
+                Number(f"scalar example with it: dL/d{name}", gradient, "=",
+                       float(only(result.examples, name="scalar").gradients[name]))
+                for name, gradient in products.scalar.items()
+            ),
         ]
     )  # fmt: skip
 
@@ -226,10 +277,13 @@ CLAIMS = (
     Claim(30, "At zero the derivative of the ReLU is one.", "activations", _at_the_kink),
     Claim(31, "The gradient of the scalar example is the product of four factors.",
           "backpropagation", _scalar),
+    Claim(31, "All three levels find it, and exactly.", "backpropagation", _three_levels),
     Claim(32, "The forward pass saves what the backward pass needs.", "backpropagation", _saved),
     Claim(33, "Each node passes on its upstream gradient times its local derivatives.",
           "backpropagation", _backward),
     Claim(34, "Gradients share work.", "backpropagation", _shared),
+    Claim(35, "Multiply follows its own rule as it is, compiled and mapped.", "backpropagation",
+          _own_rule),
     Claim(35, "A product passes to each factor the upstream gradient times the other one.",
           "backpropagation", _multiply),
     Claim(37, "Numerical, symbolic and automatic Jacobians are laid out as output by input.",

@@ -7,6 +7,7 @@ import numpy as np
 from experiments._claims.verdict import Claim, Found, Number, only
 
 SINGLE = float(np.finfo(np.float32).eps)
+DOUBLE = float(np.finfo(np.float64).eps)
 # Mean squared difference of neighbouring weights over their mean square, where they are unrelated.
 NOISE_ROUGHNESS = 2.0
 
@@ -72,15 +73,24 @@ def _four_or_nine(result) -> Found:
 
 
 def _learned(result) -> Found:
-    model = only(result.models, name=result.predicted.model)
-    share = 1 - result.predicted.wrong / result.collected.test
+    called, predicted = result.function, result.predicted
+    model = only(result.models, name=predicted.model)
+    others = np.argmax(predicted.scores, axis=1) != predicted.predictions
     return Found(
         [
-            Number("unseen images", result.collected.test),
-            Number("read wrong by the learned function", result.predicted.wrong),
-            Number("share read right", share, ">=", model.to_reach),
+            Number("share of unseen images read right, one at a time", called.right / called.calls,
+                   ">=", model.to_reach),
+            Number("the same by a table of the images that were trained on",
+                   called.looked_up / called.calls, "<", model.to_reach),
+            Number("unseen images in that table", called.known),
+            Number("unseen images", called.calls, "=", result.collected.test),
+            Number("axes of what goes in", len(called.image_shape), "=", 2),
+            Number("axes of what comes out", len(called.class_shape), "=", 0),
+            Number("results that are no class", called.not_a_class, "=", 0),
+            Number("results that are not the highest score", called.not_highest, "=", 0),
+            Number("the same for the images shown", int(others.sum()), "=", 0),
         ]
-    )
+    )  # fmt: skip
 
 
 def _five_steps(result) -> Found:
@@ -143,6 +153,20 @@ def _perceptrons(result) -> Found:
             Number(f"{name}: parameters with biases", model.parameters, "=", counted),
         ]
     return Found(numbers)
+
+
+def _by_hand(result) -> Found:
+    numbers = []
+    for each in result.by_hand:
+        # Sums of that many products, layer by layer: relative errors of as many eps at most.
+        rounding = sum(columns for _, columns in each.shapes) * DOUBLE
+        numbers += [
+            Number(f"{each.formula}: largest difference, relative", each.difference, "<=",
+                   rounding),
+            Number("without max(0, ·)", each.without_relu, ">", rounding),
+        ]  # fmt: skip
+    kinds = {(len(each.shapes), each.has_bias) for each in result.by_hand}
+    return Found([*numbers, Number("two or three layers, with biases or not", len(kinds), "=", 4)])
 
 
 def _operations(result) -> Found:
@@ -220,6 +244,8 @@ CLAIMS = (
     Claim(9, "Each row of the matrix is a template, not noise.", "templates", _filters),
     Claim(11, "Two and three matrices that fit together make a perceptron.", "classification",
           _perceptrons),
+    Claim(11, "Their scores are those of the formula, with biases and without.", "activations",
+          _by_hand),
     Claim(11, "A two-layer network is a product, a ReLU and a product, and nothing else.",
           "inpainting", _operations),
     Claim(14, "The shapes of the weights are H x D and C x H, with H = 100.", "classification",

@@ -50,25 +50,41 @@ def _outputs(result) -> Found:
     return Found(numbers)
 
 
-def _slope_of_loss(result) -> Found:
-    factor = result.chain[0]
-    return Found(
-        [
-            Number("outputs", factor.matrix.shape[1]),
-            Number("largest difference of the Jacobian from (ŷ - y)ᵀ", factor.error, "=", 0.0),
-        ]
-    )
-
-
 def _is_a_sum(result) -> Found:
-    symbols = result.graph.symbols
-    tail = symbols[-4:]
+    task, losses = result.tasks[0], result.losses
+    errors = task.filled[-1].astype(np.float64) - task.shown
+    squares = (errors**2).reshape(len(errors), -1)
+    by_hand = squares.sum(axis=1) / 2
+    apart = np.max(np.abs(losses.values - by_hand)) / np.max(by_hand)
+    joint = abs(losses.joint - by_hand.sum()) / by_hand.sum()
+    operations = result.graph.symbols[-4:]
     return Found(
         [
-            Number("operations after ŷ", len(tail)),
+            # A sum in float32 of terms that are not negative: as many roundings as there are.
+            Number("loss of an image against its formula, relative, largest", float(apart), "<=",
+                   squares.shape[1] * SINGLE),
+            Number("images", len(by_hand)),
+            Number("pixels in each", squares.shape[1]),
+            Number("loss of the first", float(losses.values[0])),
+            # That of a mean would be as many times smaller as there are images.
+            Number("loss of all as one image against the sum of theirs, relative", float(joint),
+                   "<=", squares.size * SINGLE),
             # The half and the sum may come in either order.
-            Number("of these: difference, square, half, sum",
-                   len({"-", "x²", "× 0.5", "Σ"} & set(tail)), "=", 4),
+            Number("difference, square, half, sum: at the end of the graph",
+                   len({"-", "x²", "× 0.5", "Σ"} & set(operations)), "=", 4),
+        ]
+    )  # fmt: skip
+
+
+def _slope_of_loss(result) -> Found:
+    task, losses = result.tasks[0], result.losses
+    # In the dtype of the images, so that the difference is rounded once on both sides.
+    difference = task.filled[-1] - task.shown
+    return Found(
+        [
+            Number("largest difference of the gradient from ŷ - y",
+                   float(np.max(np.abs(losses.gradients - difference))), "=", 0.0),
+            Number("largest entry of ŷ - y", float(np.max(np.abs(difference))), ">", 0.0),
         ]
     )  # fmt: skip
 
@@ -187,7 +203,7 @@ CLAIMS = (
     Claim(19, "Filling changes the missing pixels and no other.", "inpainting", _pairs),
     Claim(20, "The network has an output for each pixel.", "inpainting", _outputs),
     Claim(21, "The loss is half of a sum of squares.", "inpainting", _is_a_sum),
-    Claim(21, "Its derivative by the prediction is prediction minus target.", "jacobians",
+    Claim(21, "Its derivative by the prediction is prediction minus target.", "inpainting",
           _slope_of_loss),
     Claim(22, "The loss is a graph of operations that ends in one number.", "inpainting", _graph),
     Claim(23, "Gradient descent is what optax.sgd does.", "stochastic_gradients", _descent),
