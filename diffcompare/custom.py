@@ -39,7 +39,8 @@ def differentiable(
         host: Whether `fun` is plain Python, NumPy or a program outside, called with NumPy
             arrays through `jax.pure_callback`. It has to be deterministic; under
             `jax.vmap` it is called once for each row. In float64 it needs JAX's 64-bit
-            numbers to be enabled, or its results are rounded to float32.
+            numbers to be enabled, or it is called with float32, and its results are
+            rounded to that.
         workers: As in `black_box`, for the evaluations of one Jacobian.
         output: Structure, shapes and dtypes of what `fun` returns on the host, as
             `jax.ShapeDtypeStruct`s. None finds out: `fun` is called once with the

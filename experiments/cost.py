@@ -72,7 +72,7 @@ QUICK: tuple[Name, ...] = ("reverse mode", "symbolic, matrix", "central differen
 class Config:
     """The networks have as many inputs as hidden units, 3 outputs, and no biases."""
 
-    hidden: tuple[int, ...] = (2, 4, 30, 55, 98, 315, 561, 999)
+    hidden: tuple[int, ...] = (2, 9, 17, 30, 55, 98, 315, 561, 999)
     """The hidden units n of each network, in rising order; it has n (n + 3) parameters."""
     batch: int = 1
     """Examples that the loss is the mean over."""

@@ -77,7 +77,7 @@ def test_a_sum_over_the_batch_that_is_missing_is_named():
     fun = lambda x, b: jnp.sum(jnp.exp(shifted(x, b)))
     (found,) = dc.rule_disagreements(fun, jnp.ones((4, 3)), X, argnums=(0, 1))
     explanation = surrogates.explained(found)
-    assert "scales the gradient by input 2 by 0.25" in explanation.sentence
+    assert "scales the gradient by its second input by 0.25" in explanation.sentence
     assert "one part in 4: is a sum over so many missing" in explanation.sentence
 
 

@@ -28,6 +28,22 @@ def test_example_prints_what_the_readme_says():
     assert found == pytest.approx(expected, abs=2e-4)
 
 
+# What the examples after the first begin with.
+HEAD = "import jax\nimport jax.numpy as jnp\n\nimport diffcompare as dc\n\n"
+
+
+@pytest.mark.parametrize("call", ["dc.check_grads(dense", "dc.derive(loss"])
+def test_later_examples_print_what_the_readme_says(call, tmp_path):
+    shown = re.findall(r"```python\n((?:(?!```).)*?)```\n\n```\n(.*?)```", README, re.S)
+    ((code, wanted),) = [pair for pair in shown if call in pair[0]]
+    (tmp_path / "mine.py").write_text(HEAD + code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "mine.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # The README leaves out what follows.
+    assert done.stdout[: len(wanted)] == wanted
+
+
 def test_links_and_names_exist():
     for link in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / link.strip()).exists(), link

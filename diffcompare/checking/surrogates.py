@@ -30,6 +30,8 @@ Array = np.ndarray  # float64
 # What `allow` may name.
 NAMES = ("straight-through", "clipping", "reversal", "scaling", "stop-gradient")
 
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+
 # What describing mistakes may cost, in nominal seconds.
 _SECONDS = 4.0
 # Enough for gradients of double precision, with as many digits again for what cancels.
@@ -132,8 +134,11 @@ def _differing(d: Any, eps: float) -> list[int]:
 
 
 def _of_inputs(inputs: Sequence[int]) -> str:
-    numbers = [str(number + 1) for number in inputs]
-    return f"by input{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
+    # In words, since leaves are counted from 0 beside it.
+    words = [
+        _ORDINALS[number] if number < len(_ORDINALS) else f"{number + 1}th" for number in inputs
+    ]
+    return f"by its {' and '.join(words)} input{'s' if len(words) > 1 else ''}"
 
 
 def _batch(factor: float, eps: float) -> str:

@@ -104,10 +104,13 @@ class Comparison:
     uncertainty: float | None
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from diffcompare.comparison import tables
 
         return tables.plain(self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def __rich__(self) -> Any:
         from diffcompare.comparison import tables

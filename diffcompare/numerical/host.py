@@ -59,7 +59,8 @@ def black_box(
     Finite differences need values only, so they also differentiate what JAX cannot trace:
     NumPy, SciPy, a simulator in another process. Where tracing fails by itself, as it does
     for most NumPy code, a difference evaluates on the host without being told; the mark
-    makes sure of it, and says how.
+    makes sure of it, and says how. Beside its steps, a difference takes the value at the
+    beginning and at the end, which differ where the function is not deterministic.
 
     Args:
         fun: Function of pytrees, called with arrays of the kind and dtype it was given:

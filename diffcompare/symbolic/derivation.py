@@ -248,8 +248,11 @@ class Derivation:
 class Steps(tuple[Step, ...]):
     """The lines of a derivation; `str` prints them, `latex` typesets them."""
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(step.text for step in self)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def latex(self) -> str:
         """Returns the lines as an `aligned` environment."""

@@ -18,8 +18,9 @@ PICTURES = {
     "table of seven functions at points where methods lose digits.",
     "activations": "Eight activation functions with their derivatives; the derivative at the kink "
     "by each method; the largest difference between methods away from kinks, at the level of "
-    "rounding; and the accuracy of one linear layer, three linear layers and three layers with "
-    "ReLU, a point for each seed.",
+    "rounding; the accuracy of one linear layer, three linear layers and three layers with "
+    "ReLU, a point for each seed; and that of one network with each activation, a point for each "
+    "seed, over a band of the seeds of ReLU.",
     "backpropagation": "Computational graphs of three functions with values above the wires in "
     "green and gradients below in red, forward and then backward: the scalar example, the "
     "sigmoid, and a two-layer network whose arrays are heat maps. Below, multiplications against "
