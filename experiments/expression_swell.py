@@ -49,20 +49,20 @@ class Config:
     """Of all layers of networks of two layers."""
     depths: tuple[int, ...] = (1, 2, 3, 4, 8, 16)
     """Of networks of 2 units in each layer."""
-    seconds: float = 2.0
-    """How long a formula may take."""
+    operations: int = 20_000
+    """How many the formulas of all derivatives may have together, written out."""
 
     def __post_init__(self):
-        if not 2 <= self.steps <= 8 or min(*self.widths, *self.depths) < 1 or self.seconds <= 0:
+        if not 2 <= self.steps <= 8 or min(*self.widths, *self.depths, self.operations) < 1:
             raise ValueError(
-                "steps must be from 2 to 8, and widths, depths and seconds positive, but they are "
-                f"{self.steps}, {self.widths}, {self.depths} and {self.seconds}."
+                "steps must be from 2 to 8, and widths, depths and operations positive, but they "
+                f"are {self.steps}, {self.widths}, {self.depths} and {self.operations}."
             )
 
     @classmethod
     def quick(cls) -> "Config":
         """Returns the smallest sensible config."""
-        return cls(steps=5, widths=(1, 2, 8), depths=(1, 2, 4), seconds=0.5)
+        return cls(steps=5, widths=(1, 2, 8), depths=(1, 2, 4), operations=1000)
 
 
 class Size(NamedTuple):
@@ -90,7 +90,8 @@ class Result(NamedTuple):
 
 def run(config: Config) -> Result:
     """Returns the operations of every derivative in every route."""
-    budget = dc.Budget(seconds=config.seconds)
+    # Operations decide where formulas end, on every machine at the same size, and not the seconds.
+    budget = dc.Budget(operations=config.operations, seconds=60.0)
     x = jnp.asarray(0.3)
     logistic = [_measured(n, _logistic(n), (x,), budget) for n in range(2, config.steps + 1)]
     widths = [_network((width,) * 3, width, budget) for width in config.widths]
