@@ -236,12 +236,15 @@ def unit_direction(
     leaf: Leaf, x: Any, entry: tuple[int, ...], length: float | None = None
 ) -> Direction:
     """Returns the line along one entry; its length is a power of two near the entry's size."""
-    if length is None:
-        size = abs(float(np.asarray(x).astype(np.float64)[entry]))
-        length = float(_power_of_two(np.asarray(size if size > 0 else 1.0), leaf))
     array = np.zeros(leaf.shape)
-    array[entry] = length
+    array[entry] = unit_lengths(leaf, np.asarray(x)[entry]) if length is None else length
     return Direction(f"entry {entry}" if entry else "the only entry", array, entry)
+
+
+def unit_lengths(leaf: Leaf, x: Any) -> np.ndarray:
+    """Returns the lengths of the lines along entries: powers of two near their sizes."""
+    sizes = np.abs(wide(x))
+    return _power_of_two(np.where(sizes > 0, sizes, 1.0), leaf)
 
 
 def _power_of_two(sizes: np.ndarray, leaf: Leaf) -> np.ndarray:

@@ -19,7 +19,7 @@ from diffcompare.checking import kinks
 from diffcompare.checking.claims import Mode
 from diffcompare.checking.exact_claims import Claim, Element, Elements, ExactClaims
 from diffcompare.checking.findings import NO_SLOPE, Finding
-from diffcompare.checking.problem import Direction, directions, unit_direction, wide
+from diffcompare.checking.problem import Direction, directions, unit_direction, unit_lengths, wide
 from diffcompare.checking.report import Entry, Verdict
 from diffcompare.checking.slopes import Primal, Truth
 from diffcompare.checking.walks import DRAWN
@@ -372,12 +372,16 @@ class WhiteBox:
             return
         x, which = self.exact.problem.x[leaf], self.exact.problem.leaves[leaf]
         half, lost = math.sqrt(which.eps), _underflow(which.dtype)
+        unnoticed = float(self._unnoticed(which.eps))
+        lengths = unit_lengths(which, x).ravel()
         scores = []
         for number, (machine, claimed) in enumerate(
             zip(self.exact.gradient[leaf].flat, exact[leaf].flat, strict=True)
         ):
             distance = abs(machine - claimed)
-            if distance > half * abs(claimed) and distance > lost:
+            # Of many entries some cancel by chance, by less than the value's own rounding.
+            noticed = max(lost, unnoticed / float(lengths[number]))
+            if distance > half * abs(claimed) and distance > noticed:
                 relative = float(distance / abs(claimed)) if claimed != 0 else math.inf
                 scores.append((relative, float(distance), number))
         for entry in self._worst(leaf, scores, _SUSPECTS):
