@@ -55,9 +55,10 @@ def _draw_chain(drawing: Figure, axes: np.ndarray, result: Result) -> None:
         rows, columns = factor.matrix.shape
         ax.set_title(f"{factor.formula}\n{letter} = {rows} x {columns}", fontsize=8)
         ax.set_xlabel("input")
-    ax.set_xlabel(
-        f"input\n\nmultiplied from the left: {result.by_reverse} multiplications,\n"
-        f"from the right: {result.by_forward}"
+    drawing.supxlabel(
+        f"the chain multiplied from the left: {result.by_reverse} multiplications; "
+        f"from the right: {result.by_forward}",
+        fontsize=9,
     )
     drawing.axes[-len(factors)].set_ylabel("dL/dW1 as a chain\n\noutput")
     drawing.colorbar(image, ax=drawing.axes[-len(factors) :], shrink=0.8)

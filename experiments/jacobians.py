@@ -1,6 +1,6 @@
 """The Jacobians of a matrix product and of an elementwise product, by all three methods.
 
-Lecture rows 29 and 37 to 40: "output x input", d(W2 g)/dg = W2, d(f o g)/df = diag(g), and the
+Lecture rows 29 and 37 to 40: "output x input", d(W2 g)/dg = W2, d(f ⊙ g)/df = diag(g), and the
 chain of shapes (1 x M)(M x H)(H x H)(H x HD).
 """
 
@@ -19,7 +19,7 @@ from experiments._runner import run_module as main
 
 CLAIM = (
     "Numerical, symbolic and automatic Jacobians share one layout, output x input: that of W2 g by "
-    "g is W2, that of f o g by f is diag(g), and the chain of shapes (1 x M)(M x H)(H x H)(H x HD) "
+    "g is W2, that of f ⊙ g by f is diag(g), and the chain of shapes (1 x M)(M x H)(H x H)(H x HD) "
     "fits; its transpose is the product in the other order."
 )
 ENABLE_X64 = True
@@ -96,7 +96,7 @@ def run(config: Config) -> Result:
     return Result(
         [
             _jacobian("d(W2 g)/dg = W2", lambda g: w2 @ g, g, w2),
-            _jacobian("d(f ∘ g)/df = diag(g)", lambda f: f * g, f, jnp.diag(g)),
+            _jacobian("d(f ⊙ g)/df = diag(g)", lambda f: f * g, f, jnp.diag(g)),
         ],
         *_chain(w1, w2, x, y),
     )

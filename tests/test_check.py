@@ -161,6 +161,27 @@ def test_the_same_input_gives_the_same_report_byte_for_byte():
     assert json.loads(found)["verdict"] == "consistent"
 
 
+def test_the_first_line_says_where_nothing_was_checked_or_something_allowed():
+    first = lambda report: str(report).splitlines()[0]
+    assert first(dc.check_grads(jnp.log, (-1.0,))) == (
+        "KINK: log has no finite value at this point, so that no derivative was checked."
+    )
+    assert first(dc.check_grads(lambda n: n * 2, (3,))) == (
+        "CONSISTENT: <lambda> has nothing to differentiate, so that nothing was checked."
+    )
+    rounded = lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x)
+    allowed = dc.check_grads(rounded, (0.7,), allow=("straight-through",))
+    assert allowed.verdict == "consistent"
+    assert first(allowed).startswith("CONSISTENT but for what is allowed")
+
+
+def test_a_claim_of_nan_at_a_kink_is_wrong_by_both_slopes():
+    report = dc.check_grads(lambda x: jnp.sqrt(x**2), (0.0,), raises=False)
+    assert report.verdict == "wrong"
+    (leaf,) = report.leaves
+    assert leaf.reason.endswith("the slopes of both sides are -1 and 1")
+
+
 def test_nothing_floating_point_is_consistent():
     report = dc.check_grads(lambda n: n + 1, (3,))
     assert (report.verdict, report.leaves) == ("consistent", ())

@@ -81,6 +81,45 @@ def test_a_sum_over_the_batch_that_is_missing_is_named():
     assert "one part in 4: is a sum over so many missing" in explanation.sentence
 
 
+@jax.custom_vjp
+def centred(x):
+    return x - jnp.mean(x)
+
+
+# What a constant cotangent makes zero, and no other.
+centred.defvjp(lambda x: (centred(x), None), lambda _, g: (2 * (g - jnp.mean(g)),))
+
+
+@jax.custom_vjp
+def normalized(x):
+    return centred_plainly(x) / jnp.sqrt(jnp.sum(centred_plainly(x) ** 2))
+
+
+def centred_plainly(x):
+    return x - jnp.mean(x)
+
+
+def _without_the_norm(x, g):
+    return ((g - jnp.mean(g)) / jnp.sqrt(jnp.sum(centred_plainly(x) ** 2)),)
+
+
+normalized.defvjp(lambda x: (normalized(x), x), _without_the_norm)
+
+
+@pytest.mark.parametrize(
+    ("fun", "said"), [(centred, "scales gradients by 2"), (normalized, "gives ")]
+)
+def test_a_rule_is_not_named_by_what_it_gives_where_ones_arrive(fun, said):
+    (found,) = dc.rule_disagreements(
+        lambda x: jnp.sum(jnp.sin(fun(x))), jnp.asarray([1.0, 2.0, 4.0])
+    )
+    assert not np.any(np.round(found.claimed[0], 12))
+    explanation = surrogates.explained(found)
+    assert said in explanation.sentence
+    assert explanation.name == ("scaling" if fun is centred else "")
+    assert "where not the same arrives at all entries" in str(found)
+
+
 def held(x):
     return x * jax.lax.stop_gradient(jnp.exp(x))
 

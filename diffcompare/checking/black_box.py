@@ -18,7 +18,7 @@ import numpy as np
 from diffcompare.checking import kinks
 from diffcompare.checking.bisection import bisected
 from diffcompare.checking.claims import Claims, Mode
-from diffcompare.checking.findings import NO_SLOPE, Finding, summarized
+from diffcompare.checking.findings import NO_SLOPE, NO_VALUE, Finding, summarized
 from diffcompare.checking.ladders import Line, Slope, slope_of
 from diffcompare.checking.problem import (
     Direction,
@@ -98,8 +98,7 @@ class BlackBox:
             yield Finding("inconclusive", " ".join(self.wide.claims.modes), reason)
             return
         if not math.isfinite(self._value):
-            reason = "the value of the function is not finite here"
-            yield Finding("kink", " ".join(self.wide.claims.modes), reason)
+            yield Finding("kink", " ".join(self.wide.claims.modes), NO_VALUE)
             return
         which, x = self._problem.leaves[leaf], self._problem.x[leaf]
         modes: Sequence[Mode] = self.wide.claims.modes
@@ -247,7 +246,8 @@ class BlackBox:
             elif not math.isfinite(slope.bound):
                 yield Finding("inconclusive", "rev", f"{at}, where no step shows the slope")
             elif slope.kind == "kink" or abs(true) < largest / 2:
-                reason = f"{at}, where the derivative is {true:.6g}"
+                what = "mean slope of both sides" if slope.kind == "kink" else "derivative"
+                reason = f"{at}, where the {what} is {true:.6g}"
                 yield Finding("wrong", "rev", reason, math.inf, 1.0, None, entry)
             elif math.isinf(claimed) and (claimed > 0) == (true > 0):
                 yield Finding("consistent", "rev", "its size is beyond the dtype's numbers")

@@ -12,6 +12,7 @@ NO_SLOPE = {
     "jump": "the function jumps",
     "undefined": "there is no slope",
 }
+NO_VALUE = "the value of the function is not finite here"
 
 
 class Finding(NamedTuple):

@@ -11,7 +11,7 @@ from diffcompare.checking.calculus import true_gradient
 from diffcompare.checking.claims import Claims
 from diffcompare.checking.exact_claims import ExactClaims
 from diffcompare.checking.examinations import DETERMINISTIC, examined
-from diffcompare.checking.findings import summarized
+from diffcompare.checking.findings import NO_VALUE, summarized
 from diffcompare.checking.problem import Leaf, Problem
 from diffcompare.checking.report import Cost, Examination, LeafReport, Verdict
 from diffcompare.checking.slopes import Primal
@@ -88,8 +88,7 @@ def _by_walks(problem, claims, numbers, budget):
 def _reports(exact: ExactClaims, primal: Primal) -> tuple[list[LeafReport], str]:
     problem, modes, budget = exact.problem, exact.claims.modes, exact.budget
     if not exact.arithmetic.finite(primal.value):
-        why = "the value of the function is not finite here"
-        return [undecided(leaf, why, "kink") for leaf in problem.leaves], ""
+        return [undecided(leaf, NO_VALUE, "kink") for leaf in problem.leaves], ""
     walk = max(budget.spent, 1e-6)
     contradiction = WhiteBox(exact, primal, None).contradiction()
     if contradiction:

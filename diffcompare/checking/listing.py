@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from diffcompare.checking.findings import NO_VALUE
 from diffcompare.checking.report import Entry, LeafReport, Report
 
 # What a terminal shows at once, with its prompt.
@@ -20,6 +21,9 @@ _HEADLINES = {
     "kink": "KINK: {} has no derivative at this point, and what JAX returns is as good as any.",
     "consistent": "CONSISTENT: what JAX returns is the derivative of {}.",
 }
+_WITHOUT_VALUE = "KINK: {} has no finite value at this point, so that no derivative was checked."
+_WITHOUT_LEAVES = "CONSISTENT: {} has nothing to differentiate, so that nothing was checked."
+_ALLOWED = "CONSISTENT but for what is allowed: the rest is the derivative of {}."
 _STATES = {
     "wrong": "wrong",
     "inconclusive": "inconclusive",
@@ -30,13 +34,24 @@ _STATES = {
 
 def text(report: Report) -> str:
     """Returns a report as at most `LINES` lines of at most `COLUMNS` characters."""
-    head = [_cut(_HEADLINES[report.verdict].format(report.function)), _cut(_counted(report))]
+    head = [_cut(_first_line(report).format(report.function)), _cut(_counted(report))]
     foot = _foot(report)
     room = LINES - len(head) - len(foot) - 2  # blank lines
     body = _failures(report, room // 3)
     told = [leaf for leaf in report.worst_first() if leaf.verdict != "consistent"]
     body += _blocks(told, room - len(body))
     return "\n".join([*head, *([""] if body else []), *body, "", *foot])
+
+
+def _first_line(report: Report) -> str:
+    reasons = [leaf.reason for leaf in report.leaves if leaf.verdict == report.verdict]
+    if report.verdict == "kink" and all(NO_VALUE in reason for reason in reasons):
+        return _WITHOUT_VALUE
+    if report.verdict == "consistent" and not report.leaves:
+        return _WITHOUT_LEAVES
+    if report.verdict == "consistent" and any(reasons):  # they say what was allowed
+        return _ALLOWED
+    return _HEADLINES[report.verdict]
 
 
 def _counted(report: Report) -> str:
@@ -171,7 +186,8 @@ def _power(leaves: Iterable[LeafReport]) -> str:
     if not known:
         return ""
     weakest = max(known, key=lambda leaf: leaf.detectable or 0.0)
-    seen = f"an error of {relative(weakest.detectable or 0.0)} of a slope would have been seen"
+    least = f"an error of {relative(weakest.detectable)}" if weakest.detectable else "any error"
+    seen = f"{least} of a slope would have been seen"
     return f"{seen} (least so in {weakest.path})" if len(known) > 1 else seen
 
 

@@ -94,13 +94,14 @@ def explained(disagreement: Any) -> Explanation:
 def _named(d: Any) -> tuple[str, str]:
     eps = max(float(jnp.finfo(array.dtype).eps) for array in d.claimed)
     inputs = _differing(d, eps)
-    claimed, true = (_flat([part[n] for n in inputs]) for part in (d.claimed, d.mathematical))
+    claimed, true = _parts(d, inputs)
     if d.kind == "stop_gradient":
         if not np.any(true):
             return "straight-through", "lets gradients straight through a function that is flat"
         return "stop-gradient", "holds constant what depends on the argument"
     gives, wanted = _worst(claimed, true)
     if not d.is_linear:
+        gives, wanted = _worst(*map(_flat, (d.claimed, d.mathematical)))
         arrives = f" where {d.cotangent:g} arrives" if d.cotangent != 1 else ""
         return (
             "clipping",
@@ -112,24 +113,43 @@ def _named(d: Any) -> tuple[str, str]:
             return "stop-gradient", f"stops {of}"
         if not np.any(true):
             return "straight-through", f"lets {of} through, though the function is flat"
-        factor = float(claimed @ true / (true @ true))
-        # A rule may round otherwise than the body: half of the digits of its dtype.
-        if np.all(np.abs(claimed - factor * true) <= eps**0.5 * np.abs(claimed)):
+        factor = _factor(claimed, true, eps)
+        if factor is None:  # a sum over a batch is one part of it only where ones arrive
+            ones = (_flat([part[n] for n in inputs]) for part in (d.claimed, d.mathematical))
+            factor = _factor(*ones, eps)
+            factor = factor if factor is not None and _batch(factor, eps) else None
+        if factor is not None:
             if factor < 0:
                 times = "" if abs(factor + 1) <= eps**0.5 else f", times {-factor:.4g}"
                 return "reversal", f"reverses {of}{times}"
             return "scaling", f"scales {of} by {factor:.4g}{_batch(factor, eps)}"
-        if np.all(claimed == d.cotangent):
+        if all(np.all(d.claimed[n] == d.cotangent) for n in inputs):
             return "straight-through", f"lets {of} straight through"
     return "", f"gives {gives:.6g} where the derivative is {wanted:.6g}"
+
+
+def _factor(claimed: np.ndarray, true: np.ndarray, eps: float) -> float | None:
+    """Returns what the true derivatives are multiplied by; None where that is no number."""
+    factor = float(claimed @ true / (true @ true)) if np.any(true) else 0.0
+    # A rule may round otherwise than the body: half of the digits of its dtype.
+    is_it = np.all(np.abs(claimed - factor * true) <= eps**0.5 * np.abs(claimed))
+    return factor if is_it and factor else None
+
+
+def _parts(d: Any, inputs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a rule gives by some inputs, and calculus, for all that was let arrive."""
+    drawn = d.drawn if d.drawn[0] else (d.claimed, d.mathematical)
+    claimed, true = (
+        _flat([*(ones[n] for n in inputs), *(other[n] for n in inputs)])
+        for ones, other in zip((d.claimed, d.mathematical), drawn, strict=True)
+    )
+    return claimed, true
 
 
 def _differing(d: Any, eps: float) -> list[int]:
     """Returns the numbers of the inputs by which claim and calculus differ; all, if none do."""
     inputs = list(range(len(d.claimed)))
-    is_close = lambda n: np.allclose(
-        wide(d.claimed[n]), wide(d.mathematical[n]), rtol=eps**0.5, atol=0.0, equal_nan=True
-    )
+    is_close = lambda n: np.allclose(*_parts(d, [n]), rtol=eps**0.5, atol=0.0, equal_nan=True)
     return [n for n in inputs if not is_close(n)] or inputs
 
 

@@ -339,7 +339,11 @@ class WhiteBox:
                 yield Finding("kink", "rev", f"{NO_SLOPE[truth.kind]} at entry {entry}")
             elif truth.kind == "kink" or abs(truth.slope) < largest / 2:
                 true = float(truth.slope)
-                reason = f"it is {claimed} at entry {entry}, where the derivative is {true:.6g}"
+                where = f"the derivative is {true:.6g}"
+                if truth.kind == "kink":
+                    low, high = float(truth.low), float(truth.high)
+                    where = f"the slopes of both sides are {low:.6g} and {high:.6g}"
+                reason = f"it is {claimed} at entry {entry}, where {where}"
                 yield Finding(
                     "wrong", "rev", reason, math.inf, 1.0, None, Entry(entry, claimed, true)
                 )

@@ -111,7 +111,7 @@ def _functions(module: ModuleType) -> list[str]:
         and not isinstance(value, type)
         and not name.startswith("_")
         and name != _EXAMPLE
-        and not name.endswith("_args")
+        and not (name.endswith("_args") and hasattr(module, name.removesuffix("_args")))
         and getattr(value, "__module__", None) == module.__name__
     ]
 

@@ -1,5 +1,10 @@
 """How each primitive is written in LaTeX, as far as there is a usual way."""
 
+from fractions import Fraction
+
+import numpy as np
+
+from diffcompare.symbolic import numerals
 from diffcompare.symbolic.writing import (
     ATOM,
     POWER,
@@ -32,7 +37,10 @@ class Latex(Language):
             return rf"\mathrm{{{str(value).lower()}}}"
         if not finite(value):
             return r"\mathrm{nan}" if value != value else r"\infty" if value > 0 else r"-\infty"
-        return repr(int(value)) if value == int(value) and abs(value) < 1e6 else _exponent(value)
+        if value == int(value) and abs(value) < 1e6:
+            return repr(int(value))
+        # It is rounded to the dtype of the function, which for most is float32.
+        return numerals.latex(numerals.shortest(Fraction(float(value)), np.float32))
 
     def array(self, value):
         shape = r" \times ".join(map(str, value.shape))
@@ -43,11 +51,6 @@ class Latex(Language):
         shown = [term for term in terms if len(term.text) <= 400]
         text = rf"\operatorname{{{name}}}\left({', '.join(t.text for t in shown)}\right)"
         return Term(text) if len(eqn.outvars) == 1 else Several(text, ", ".join)
-
-
-def _exponent(value: float) -> str:
-    mantissa, _, exponent = repr(value).partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
 
 def named(name: str) -> Rule:

@@ -318,8 +318,8 @@ class _Scribe:
 
 
 def _bar(name: str) -> str:
-    stem, _, index = name.partition("_")
-    return rf"\bar{{{stem}}}_{index}" if index else rf"\bar{{{name}}}"
+    stem, _, index = name.rpartition("_{")
+    return rf"\bar{{{stem}}}_{{{index}" if stem else rf"\bar{{{name}}}"
 
 
 def count(expression: sympy.Basic) -> int:

@@ -113,8 +113,8 @@ def latex(name: str) -> str:
     r"""Returns a name in LaTeX, with digits at its end, or after an underscore, as an index.
 
     Example:
-        >>> latex("W1"), latex("lambda"), latex("x y")
-        ('W_{1}', '\\lambda', '\\mathrm{x\\ y}')
+        >>> latex("W1"), latex("lambda"), latex("log_a")
+        ('W_{1}', '\\lambda', '\\mathrm{log\\_a}')
     """
     stem, index = _indexed(name)
     if stem in _GREEK:
@@ -136,7 +136,10 @@ def _indexed(name: str) -> tuple[str, str]:
     if match:
         return match[1], match[2].replace("_", ",")
     match = re.fullmatch(r"([^\W\d_]+)_([^\W_]+)", name)
-    return (match[1], match[2]) if match else (name, "")
+    # An index belongs to a letter; "log_amp" is no logarithm.
+    if match and (len(match[1]) == 1 or match[1] in _GREEK):
+        return match[1], match[2]
+    return name, ""
 
 
 def _escaped(text: str) -> str:

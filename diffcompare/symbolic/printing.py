@@ -6,15 +6,17 @@ its symbols, and write a binary fraction such as 0.1 with seventeen digits over 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import sympy
 from sympy import S
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from diffcompare.symbolic import custom, operations
+from diffcompare.symbolic import custom, numerals, operations
 from diffcompare.symbolic import functions as f
 
 Names = Mapping[sympy.Basic, str]
@@ -23,13 +25,13 @@ Check = Callable[[], None]
 
 def latex(expression: sympy.Basic, names: Names, check: Check = lambda: None) -> str:
     """Returns an expression in LaTeX; `check` is called on the way, and may raise."""
-    (expression,), names = readable([expression], names)
+    (expression,), names = readable([expression], names, lambda r: numerals.latex(_shown(r)))
     return _Latex(names, check).doprint(expression)
 
 
 def text(expression: sympy.Basic, names: Names, check: Check = lambda: None) -> str:
     """Returns an expression as text."""
-    (expression,), names = readable([expression], names)
+    (expression,), names = readable([expression], names, _shown)
     return _Text(names, check).doprint(expression)
 
 
@@ -42,13 +44,20 @@ def python(expression: sympy.Basic, names: Names, check: Check = lambda: None) -
 
 
 def readable(
-    expressions: Sequence[sympy.Basic], names: Names
+    expressions: Sequence[sympy.Basic],
+    names: Names,
+    write: Callable[[sympy.Rational], str] | None = None,
 ) -> tuple[list[sympy.Basic], dict[sympy.Basic, str]]:
-    """Returns expressions in which long fractions are symbols, and all names."""
+    """Returns expressions in which long fractions are symbols, and all names.
+
+    Args:
+        expressions: What is to be printed.
+        names: Of its symbols.
+        write: How a long fraction is written; None is `decimal`, which loses no digit.
+    """
+    write = write or decimal
     fractions = set().union(*(expression.atoms(sympy.Rational) for expression in expressions))
-    symbols = {
-        r: sympy.Dummy(decimal(r).lstrip("-"), positive=True) for r in fractions if decimal(r)
-    }
+    symbols = {r: sympy.Dummy(write(abs(r)), positive=True) for r in fractions if decimal(r)}
     exchanged = {r: symbol if r > 0 else -symbol for r, symbol in symbols.items()}
     shown = [expression.xreplace(exchanged) for expression in expressions]
     return shown, {**names, **{s: s.name for s in symbols.values()}}
@@ -63,6 +72,12 @@ def decimal(number: sympy.Rational) -> str:
         return repr(p / q)
     except OverflowError:
         return ""
+
+
+def _shown(number: sympy.Rational) -> str:
+    """Returns `decimal`, for a reader: without the digits that rounding to float32 made."""
+    value = Fraction(int(number.p), int(number.q))
+    return numerals.shortest(value, np.float32) if decimal(number) else ""
 
 
 class _Named:
@@ -89,7 +104,7 @@ class _Text(_Named, StrPrinter):
     """Infix notation; a comparison in brackets is 1 where it holds and 0 elsewhere."""
 
     def _print_Rational(self, e):
-        return decimal(e) or super()._print_Rational(e)
+        return _shown(e) or super()._print_Rational(e)
 
     def _print_step(self, e):
         a, b, tie = e.args
@@ -115,7 +130,7 @@ class _Latex(_Named, LatexPrinter):
     """As a book prints it, with Iverson's brackets for the slopes of kinked functions."""
 
     def _print_Rational(self, e):
-        return decimal(e) or super()._print_Rational(e)
+        return numerals.latex(_shown(e)) or super()._print_Rational(e)
 
     def _print_step(self, e, exp=None):
         a, b, tie = e.args

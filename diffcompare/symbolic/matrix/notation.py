@@ -4,11 +4,9 @@ import abc
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from diffcompare.symbolic import names
+from diffcompare.symbolic import names, numerals
 from diffcompare.symbolic.matrix import functions as library
 
 
@@ -23,16 +21,6 @@ class Written(NamedTuple):
 ADD, HADAMARD, PRODUCT, POWER, ATOM = range(5)
 
 COMPARED = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "=", "ne": "!="}
-
-
-def decimal(value: Fraction, dtype: Any = None) -> str:
-    """Returns a number as it was probably written: the shortest one that rounds to it."""
-    kinds: list[Any] = [np.float32] if dtype == np.float32 else []
-    for kind in [*kinds, np.float64, np.float32]:
-        short = str(kind(float(value)))
-        if Fraction(float(kind(float(value)))) == value:
-            return short.removesuffix(".0")
-    return f"{float(value):.12g}"
 
 
 class Notation(abc.ABC):
@@ -116,11 +104,7 @@ class Latex(Notation):
             return str(value.numerator)
         if value.denominator < 10_000 and value.numerator < 10_000:
             return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-        mantissa, _, exponent = decimal(value).partition("e")
-        if not exponent:
-            return mantissa
-        power = rf"10^{{{int(exponent)}}}"
-        return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
+        return numerals.latex(numerals.shortest(value))
 
     def parentheses(self, text):
         is_tall = any(part in text for part in (r"\frac", r"\sqrt", r"\left"))
@@ -192,7 +176,7 @@ class Text(Notation):
             return str(value.numerator)
         if value.denominator < 10_000 and value.numerator < 10_000:
             return f"{value.numerator}/{value.denominator}"
-        return decimal(value)
+        return numerals.shortest(value)
 
     def parentheses(self, text):
         return f"({text})"
