@@ -115,8 +115,8 @@ def _named(d: Any) -> tuple[str, str]:
             return "straight-through", f"lets {of} through, though the function is flat"
         factor = _factor(claimed, true, eps)
         if factor is None:  # a sum over a batch is one part of it only where ones arrive
-            ones = (_flat([part[n] for n in inputs]) for part in (d.claimed, d.mathematical))
-            factor = _factor(*ones, eps)
+            ones = [_flat([part[n] for n in inputs]) for part in (d.claimed, d.mathematical)]
+            factor = _factor(ones[0], ones[1], eps)
             factor = factor if factor is not None and _batch(factor, eps) else None
         if factor is not None:
             if factor < 0:

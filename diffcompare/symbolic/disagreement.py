@@ -211,7 +211,7 @@ def _compared(
     error, both = 0.0, []
     for weights in _probes(outputs):
         found, expected = rule(*arrays, *weights), truth(weights)
-        both.append(tuple(tuple(map(np.asarray, each)) for each in (found, expected)))
+        both.append((tuple(map(np.asarray, found)), tuple(map(np.asarray, expected))))
         error = max(error, *(_error(c, m) for c, m in zip(found, expected, strict=True)))
     # A power of two changes no digit, and is more than any bound that a gradient is clipped to.
     scale = 2.0 ** (10 if min(jnp.finfo(a.dtype).bits for a in outputs) <= 16 else 40)
