@@ -432,6 +432,15 @@ def test_a_batch_that_is_not_positive_is_refused(batch):
         Richardson(batch=batch)
 
 
+def test_without_64_bits_the_steps_at_zero_are_no_shorter():
+    # As short as the smallest numbers the square vanishes, and with it the kink.
+    with jax.enable_x64(False):
+        found = estimate(lambda x: jnp.sqrt(x**2))(jnp.float32(0))
+        assert found.reasons == "kink"
+        assert found.bound >= 1
+    assert estimate(lambda x: jnp.sqrt(x**2))(jnp.float32(0)).reasons == "kink"
+
+
 def test_without_64_bits_bounds_are_wider_and_hold():
     with jax.enable_x64(False):
         found = estimate(lambda x: jnp.sum(jnp.sin(x)))(jnp.linspace(0.25, 1.25, 5))

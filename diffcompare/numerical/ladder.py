@@ -88,7 +88,8 @@ def scan_exponents(place: Place) -> jax.Array:
     known to be of length. At `x = 0` nothing bounds them from below but the format.
     """
     size, scale, digits = place.size, place.scale, place.digits
-    is_zero = size < jnp.exp2(place.smallest)
+    # Of the very smallest exponent XLA's exp2 may be 0, which nothing is below.
+    is_zero = size < jnp.exp2(place.smallest + 2)
     spare = jnp.where(digits < 16, 1, digits / 7)  # at the last place there is only noise
     longest = jnp.maximum(jnp.maximum(size, scale), jnp.ones_like(size))
     low = jnp.log2(jnp.where(is_zero, scale, size)) - jnp.where(is_zero, 2.8, 1) * digits
