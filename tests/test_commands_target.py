@@ -125,3 +125,43 @@ def test_an_error_within_a_module_is_shown_with_its_line(write, monkeypatch):
     monkeypatch.syspath_prepend(path.parent.parent)
     with pytest.raises(target.TargetError, match=r"ZeroDivisionError in line 3 of .*inner\.py"):
         target.load("broken_box.inner:f")
+
+
+def test_a_function_that_fails_is_shown_with_its_line_and_the_shapes_of_its_arguments(write):
+    path = write(
+        "shapes.py",
+        """
+        import jax.numpy as jnp
+        def product(w, x):
+            return jnp.sum(w @ x)
+        def product_args(): return {"w": jnp.ones((3, 2), "float32")}["w"], jnp.ones(3, "float32")
+        """,
+    )
+    with pytest.raises(target.TargetError) as caught:
+        target.load(f"{path}:product")
+    message = str(caught.value)
+    assert "product failed with the values of product_args, float32[3, 2], float32[3]" in message
+    assert f"in line 4 of {path}" in message
+    assert message.endswith("return jnp.sum(w @ x)")
+
+
+def test_a_function_of_the_host_is_shown_with_its_line_where_it_cannot_be_derived(write):
+    from diffcompare.commands.derive import derive
+
+    path = write(
+        "host.py",
+        """
+        import jax.numpy as jnp
+        def host(x):
+            return float(x) ** 2
+        def host_args(): return (jnp.ones((), "float32"),)
+        """,
+    )
+    with pytest.raises(target.TargetError) as caught:
+        derive(f"{path}:host")
+    message = str(caught.value)
+    assert message.startswith("host runs, but JAX cannot trace it: ConcretizationTypeError")
+    assert f"in line 4 of {path}" in message
+    assert "return float(x) ** 2" in message
+    assert "/symbolic/" not in message
+    assert message.endswith("python -m diffcompare compare")

@@ -28,12 +28,16 @@ def derive(
     """
     if source and (steps or latex):
         raise ValueError("--source is code, which has neither --steps nor --latex. Choose one.")
-    from diffcompare.commands.target import load
+    from diffcompare.commands.target import load, untraceable
+    from diffcompare.numerical.host import TRACING_ERRORS
     from diffcompare.symbolic import derivation
 
     found = load(target)
     chosen = argnums[0] if len(argnums) == 1 else argnums
-    derived = derivation.derive(found.fun, *found.args, argnums=chosen, route=route)
+    try:
+        derived = derivation.derive(found.fun, *found.args, argnums=chosen, route=route)
+    except TRACING_ERRORS as error:
+        raise untraceable(found, error) from error
     if source:
         print(derived.source())
     elif steps:

@@ -137,7 +137,34 @@ def _arguments(module: ModuleType, place: str, name: str, fun: Callable) -> tupl
     is_tuple = isinstance(values, tuple) and not hasattr(values, "_fields")
     args = tuple(values) if is_tuple else (values,)
     _check_call(fun, args, f"{source} in {place}", name)
+    try:
+        fun(*args)
+    except (Exception, SystemExit) as error:
+        where = getattr(module, "__file__", None)
+        what = f"{name} failed with the values of {source}, {_outlined(args)}"
+        raise TargetError(_said(what, error, where)) from error
     return args
+
+
+def _outlined(args: tuple[PyTree, ...]) -> str:
+    """Returns the shapes of arguments, as far as they have one."""
+    import jax
+
+    shown = jax.tree.map(
+        lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "shape") else repr(leaf),
+        args,
+    )
+    return ", ".join(str(each).replace("'", "") for each in shown)
+
+
+def untraceable(found: Target, error: Exception) -> TargetError:
+    """Returns what to raise where JAX cannot trace a function that runs."""
+    file = inspect.getsourcefile(inspect.unwrap(found.fun))
+    said = _said(f"{found.name} runs, but JAX cannot trace it", error, file)
+    lines = [said.splitlines()[0], *(line for line in said.splitlines()[1:] if line[:4] == "    ")]
+    return TargetError(
+        "\n".join(lines) + "\nDifferences do without a trace: python -m diffcompare compare"
+    )
 
 
 def _check_call(fun: Callable, args: tuple[PyTree, ...], source: str, name: str) -> None:
