@@ -271,3 +271,14 @@ def test_what_does_something_else_where_it_is_traced_is_wrong():
         "compiled against eager",
         "the value differs by 0.01 of its size",
     )
+
+
+def test_what_differs_where_it_is_traced_does_not_pass_without_an_exact_walk(monkeypatch):
+    def fun(x):
+        return x * (1.01 if isinstance(x, jax.core.Tracer) else 1.0)
+
+    monkeypatch.setattr(judging, "_by_walks", lambda *_: (None, None, ["no exact walk"], []))
+    report = dc.check_grads(fun, (np.array([0.5, 2.0], np.float32),), raises=False)
+    assert report.verdict == "inconclusive"
+    (leaf,) = report.leaves
+    assert "differs by 0.01 of its size, of which rounding may be the cause" in leaf.reason

@@ -22,6 +22,8 @@ _EAGER = 60
 _LONGER = {16: 2.0**8}
 _USUALLY_LONGER = 2.0**20
 DETERMINISTIC = "the same at every call"
+# Then no leaf has passed: without an exact walk a mistake is not told from rounding.
+MAY_BE_ROUNDING = ", of which rounding may be the cause"
 _NOT_WALKED = "the claims cannot be walked exactly"
 
 
@@ -87,9 +89,9 @@ def _as_eager(problem: Problem, claims: Claims, exact: ExactClaims | None) -> Ex
     count = len(walk.primitives(program))
     if count > _EAGER:
         return Examination(name, None, f"left out: {count} operations would be compiled one by one")
-    given: list[tuple[Callable, ClosedJaxpr, list[str]]]
+    given: list[tuple[Callable, ClosedJaxpr | None, list[str]]]
     given = [(problem.fun, problem.jaxpr, ["the value"] * len(claims.outputs))]
-    if claims.gradient is not None and claims.gradient_jaxpr is not None:
+    if claims.gradient is not None:
         names = [leaf.name for leaf in problem.leaves]
         given.append((functools.partial(gradient_of, problem), claims.gradient_jaxpr, names))
     # A leaf that is wider than others has a gradient that is computed with theirs.
@@ -99,13 +101,13 @@ def _as_eager(problem: Problem, claims: Claims, exact: ExactClaims | None) -> Ex
         distances = [_distance(*pair) for pair in pairs]
         if max(distances, default=0.0) <= narrowest**0.5:
             continue
-        allowed = None if exact is None else exact.rounding(jaxpr)
+        allowed = None if exact is None or jaxpr is None else exact.rounding(jaxpr)
         for number, (path, distance) in enumerate(zip(names, distances, strict=True)):
             detail = f"{path} differs by {distance:.1g} of its size"
             if distance <= narrowest**0.5:
                 continue
             if allowed is None:
-                return Examination(name, None, f"{detail}, of which rounding may be the cause")
+                return Examination(name, None, f"{detail}{MAY_BE_ROUNDING}")
             if not _apart(*pairs[number]) <= allowed[number]:
                 return Examination(name, False, detail, (path,))
     return Examination(name, True, "what runs eagerly does what is traced")

@@ -10,7 +10,7 @@ from diffcompare.checking.budget import Budget, OverBudget
 from diffcompare.checking.calculus import true_gradient
 from diffcompare.checking.claims import Claims
 from diffcompare.checking.exact_claims import ExactClaims
-from diffcompare.checking.examinations import DETERMINISTIC, examined
+from diffcompare.checking.examinations import DETERMINISTIC, MAY_BE_ROUNDING, examined
 from diffcompare.checking.findings import NO_VALUE, summarized
 from diffcompare.checking.problem import Leaf, Problem
 from diffcompare.checking.report import Cost, Examination, LeafReport, Verdict
@@ -66,6 +66,11 @@ def _judged(problem, claims, numbers: Arithmetic, budget: Budget) -> Judgement:
     if any(each.name == DETERMINISTIC and each.passed is None for each in examinations):
         why = "the function gives other values at every call"
         leaves = [undecided(leaf, why) for leaf in problem.leaves]
+    for each in examinations:
+        if each.passed is None and each.detail.endswith(MAY_BE_ROUNDING):
+            reason = f"{each.name}: {each.detail}"
+            leaves = [leaf if leaf.verdict == "wrong" else dataclasses.replace(
+                leaf, verdict="inconclusive", reason=reason) for leaf in leaves]  # fmt: skip
     cost = Cost(walks=budget.walks, seconds=budget.spent)
     return Judgement(leaves, examinations, notes, exact, primal, cost)
 
