@@ -369,7 +369,7 @@ def test_an_error_of_the_function_reaches_the_caller():
         estimate(fun)(1.0)
 
 
-# Its program takes some ten seconds to compile; `estimate`, which finds the same, has them all.
+# A program takes some ten seconds to compile; `estimate`, which finds the same, has them all.
 @pytest.mark.parametrize(
     "problem",
     [p for p in PROBLEMS if p.name in ("two-layer network", "pytree with holes", "sines")],
@@ -418,6 +418,43 @@ def test_richardson_has_second_derivatives():
     # The noise of the inner derivative, 1e-14, is measured by the outer one.
     truth = 2 * math.sin(2) + 8 * math.cos(2) - 4 * math.sin(2)
     assert float(dc.grad(slope, method=Richardson())(2.0)) == pytest.approx(truth, abs=1e-9)
+
+
+def test_a_program_of_richardson_holds_the_function_once_for_each_leaf_and_its_readers_once():
+    x = {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
+    fun = lambda x: jnp.sum(jnp.sinh(x["a"])) + jnp.sum(jnp.sinh(x["b"]))
+
+    def counts(program):
+        text = str(jax.make_jaxpr(program)(x))
+        return text.count(" sinh "), text.count(" sort[")
+
+    one_line = counts(lambda x: dc.jvp(fun, (x,), (x,), method=Richardson()))
+    # Of the two parts of the function: by its value, and where either leaf moves.
+    assert counts(dc.grad(fun, method=Richardson())) == (2 * 3, one_line[1])
+    assert one_line[0] == 2 * 2
+
+
+def test_richardson_finds_the_jacobian_of_leaves_of_any_size_and_dtype_together():
+    x = {
+        "double": jnp.linspace(0.1, 2.0, 7),
+        "empty": jnp.zeros((0, 3)),
+        "half": jnp.asarray([0.5, -2.0], jnp.bfloat16),
+        "single": jnp.asarray([[1.5, 0.25]], jnp.float32),
+    }
+
+    def fun(x):
+        wide = {name: leaf.astype("float64") for name, leaf in x.items()}
+        return jnp.sin(wide["double"][:3]) * jnp.prod(wide["half"]), jnp.sum(wide["single"] ** 3)
+
+    found = dc.jacobian(fun, method=Richardson(batch=3))(x)
+    wanted = jax.jacobian(fun)(x)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        # What values in float64 give, rounded to the dtype of the slope.
+        near = 1e-10 + float(jnp.finfo(one.dtype).eps)
+        both = np.asarray(one, np.float64), np.asarray(other, np.float64)
+        np.testing.assert_allclose(*both, rtol=near, atol=near)
 
 
 def test_the_batch_does_not_change_the_result():

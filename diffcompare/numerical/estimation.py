@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from diffcompare.numerical.host import (
     scalar_on_host,
     values_on_host,
 )
-from diffcompare.numerical.ladder import Pairs, Place
+from diffcompare.numerical.ladder import Place
 
 PyTree = Any
 
@@ -247,7 +248,9 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
         indices = np.repeat(np.arange(len(points)), points.shape[1])
         return values(indices, points.ravel()).reshape(points.shape)
 
-    x, scale = np.asarray(leaf).reshape(-1), np.asarray(steps.entry_scale(leaf)).reshape(-1)
+    # By NumPy: JAX would compile its scale for every shape.
+    leaf = np.asarray(leaf)
+    x, scale = leaf.reshape(-1), steps.entry_scale(leaf).reshape(-1)
     value, found = line.slopes_of_lines(evaluate, x, scale)
     return value[0], found
 
@@ -269,43 +272,81 @@ def _rows(leaf: jax.Array) -> int:
     return max(1, min(budget // leaf.nbytes, most))
 
 
-def slopes_of_leaf(fun: Callable, leaf: jax.Array, batch: int | None = None) -> Slope:
-    """Returns the slopes of all outputs of `fun` by every entry of `leaf`.
+def slopes_of_leaves(fun: Callable, x: PyTree, batch: int | None = None) -> list[jax.Array]:
+    """Returns the slopes of all outputs of `fun` by every entry of every leaf of `x`.
+
+    A program holds `fun` once for each leaf, and what reads the values once for all of them.
 
     Args:
-        fun: Function of `leaf`, returning a pytree of floating-point arrays.
-        leaf: Where to differentiate.
+        fun: Function of `x`, returning a pytree of floating-point arrays.
+        x: Where to differentiate.
         batch: How many entries are perturbed at once, or None for as many as suit the memory.
 
     Returns:
-        A `Slope` of arrays of shape `(leaf.size, outputs)`, where all outputs are raveled.
+        For each leaf an array of shape `(leaf.size, outputs)`, where all outputs are raveled.
     """
-    outputs, dtype = _outputs(fun, leaf)
-    wide = jnp.promote_types(_tree.working_dtype(leaf.dtype), _tree.working_dtype(dtype))
-    if leaf.size == 0 or outputs == 0:
-        empty = jnp.zeros((leaf.size, outputs), wide)
-        return Slope(empty, empty, empty, empty.astype(jnp.int8))
-    entries, scales = leaf.reshape(-1), steps.entry_scale(leaf).reshape(-1).astype(wide)
-    positions = _tree.positions(leaf)
+    outputs, dtype = _outputs(fun, x)
+    wide = jnp.promote_types(_tree.widest(x), _tree.working_dtype(dtype))
+    parts = [(leaf, of_leaf) for leaf, of_leaf in _tree.functions_of_leaves(fun, x) if leaf.size]
+    if outputs == 0 or not parts:
+        return [jnp.zeros((leaf.size, outputs), wide) for leaf in jax.tree.leaves(x)]
+    most = max(1, min(min(_rows(leaf) for leaf, _ in parts) // line.ROUND, 256 // outputs))
+    largest = max(leaf.size for leaf, _ in parts)
+    rounds = -(-largest // (batch or most))
+    size = -(-largest // rounds)
+    # A leaf begins a batch. Its last one is filled up with repeats of its last entry.
+    batches = [-(-leaf.size // size) for leaf, _ in parts]
+    numbers = np.repeat(np.arange(len(parts)), batches)
+    indices = [
+        np.minimum(np.arange(count * size), leaf.size - 1).reshape(count, size)
+        for count, (leaf, _) in zip(batches, parts, strict=True)
+    ]
+    places = [
+        jax.tree.map(lambda each, at=at: each[at], _places(leaf, wide, dtype))
+        for at, (leaf, _) in zip(indices, parts, strict=True)
+    ]
 
-    def slopes(index):
-        x = entries[index]
+    def values_of(leaf, of_leaf):
+        positions = _tree.positions(leaf)
 
-        def at(value):
-            return _raveled(fun(jnp.where(positions == index, value, leaf)), wide)
+        def values(index, h):
+            middle = leaf.reshape(-1)[index].astype(wide)
+            ends = steps.rounded(middle + h, leaf.dtype)
+            at = lambda end: _raveled(of_leaf(jnp.where(positions == index, end, leaf)), wide)
+            return jnp.abs(ends.astype(wide) - middle), jax.vmap(at)(ends)
 
-        def evaluate(h):
-            ends = jnp.stack([x.astype(wide) + h, x.astype(wide) - h])
-            ends = steps.rounded(ends, leaf.dtype)
-            away = jnp.abs(ends.astype(wide) - x.astype(wide))
-            values = jax.vmap(at)(ends.reshape(-1)).reshape(*ends.shape, outputs)
-            return Pairs(*away, *values)
+        return values
 
-        place = Place.of(jnp.abs(x).astype(wide), scales[index], leaf.dtype, dtype)
-        return line.slope_on_line(evaluate, at(x), place)
+    of_leaves = [values_of(*part) for part in parts]
 
-    size = batch or max(1, min(_rows(leaf) // (2 * ladder.LADDER), 256 // outputs))
-    return _tree.map_in_batches(jax.vmap(slopes), leaf.size, min(size, leaf.size))
+    def slopes(part):
+        number, *entries = part
+
+        def slope(index, place):
+            evaluate = lambda h: jax.lax.switch(number, of_leaves, index, h)
+            return line.slope_on_line(evaluate, outputs, place).slope
+
+        return jax.vmap(slope)(*entries)
+
+    every = numbers, np.concatenate(indices), jax.tree.map(lambda *p: jnp.concatenate(p), *places)
+    if len(numbers) == 1:
+        found = slopes((0, *jax.tree.map(lambda each: each[0], every[1:])))[None]
+    else:
+        found = jax.lax.map(slopes, every)
+    ends = np.cumsum([0, *batches])
+    of_part = (found[start:end].reshape(-1, outputs) for start, end in itertools.pairwise(ends))
+    return [
+        next(of_part)[: leaf.size] if leaf.size else jnp.zeros((0, outputs), wide)
+        for leaf in jax.tree.leaves(x)
+    ]
+
+
+def _places(leaf: jax.Array, wide: Any, outputs: Any) -> Place:
+    """Returns what is known of every entry of a leaf, arrays of shape `(leaf.size,)`."""
+    size, scale = (
+        each.reshape(-1).astype(wide) for each in (jnp.abs(leaf), steps.entry_scale(leaf))
+    )
+    return Place.of(size, scale, leaf.dtype, outputs)
 
 
 def _outputs(fun: Callable, x: PyTree) -> tuple[int, jnp.dtype]:
@@ -339,8 +380,8 @@ class Richardson(ColumnMethod):
     """Central differences extrapolated to step zero, with steps found from the values.
 
     Of the methods that need values only it is the most accurate, about as much as the values
-    are, and it needs no step. A derivative takes 69 evaluations. `diffcompare.estimate` is the
-    same with a bound of the error.
+    are, and it needs no step. A derivative takes 69 evaluations; a program makes 78, in rounds
+    of 13. `diffcompare.estimate` is the same with a bound of the error.
 
     Where no value is finite the slope is NaN. At a kink it is the mean of those of both sides.
 
@@ -377,10 +418,7 @@ class Richardson(ColumnMethod):
 
     def columns(self, fun: Callable, x: PyTree) -> PyTree:
         like = jax.eval_shape(fun, x)
-        columns = [
-            _unraveled(slopes_of_leaf(of_leaf, leaf, self.batch).slope, like)
-            for leaf, of_leaf in _tree.functions_of_leaves(fun, x)
-        ]
+        columns = [_unraveled(slopes, like) for slopes in slopes_of_leaves(fun, x, self.batch)]
         return jax.tree.unflatten(jax.tree.structure(x), columns)
 
     def jvp(self, fun: Callable, x: PyTree, v: PyTree) -> tuple[PyTree, PyTree]:
@@ -389,16 +427,12 @@ class Richardson(ColumnMethod):
         value = fun(x)
         unit_v, square, length, furthest = _direction(x, v, wide)
 
-        def evaluate(h):
-            def end(t):
-                point = jax.tree.map(
-                    lambda p, q: steps.rounded(p.astype(wide) + t * q.astype(wide), p.dtype), x, v
-                )
-                moved = jax.tree.map(lambda p, q: p.astype(wide) - q.astype(wide), point, x)
-                return jnp.abs(_tree.vdot(moved, unit_v)) / square, _raveled(fun(point), wide)
-
-            away, values = jax.vmap(end)(jnp.concatenate([h, -h]))
-            return Pairs(*jnp.split(away, 2), *jnp.split(values, 2))
+        def end(t):
+            point = jax.tree.map(
+                lambda p, q: steps.rounded(p.astype(wide) + t * q.astype(wide), p.dtype), x, v
+            )
+            moved = jax.tree.map(lambda p, q: p.astype(wide) - q.astype(wide), point, x)
+            return jnp.abs(_tree.vdot(moved, unit_v)) / square, _raveled(fun(point), wide)
 
         if outputs == 0:
             return value, value
@@ -406,7 +440,7 @@ class Richardson(ColumnMethod):
             (leaf.dtype for leaf in jax.tree.leaves(x)), key=lambda d: jnp.finfo(d).nmant
         )
         place = Place.of(1 / furthest, 1 / furthest, coarsest, dtype)
-        found = line.slope_on_line(evaluate, _raveled(value, wide), place)
+        found = line.slope_on_line(jax.vmap(end), outputs, place)
         slope = jnp.where(length > 0, found.slope, 0)
         return value, _unraveled(slope, value)
 

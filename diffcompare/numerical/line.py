@@ -25,21 +25,30 @@ _LINES = 64
 # How many outputs are concluded about at once: it takes some 100 kB for each.
 _OUTPUTS_AT_ONCE = 256
 
+# How many points a program evaluates at once. Of the middle and the scan, of the zoom and the
+# probe, and of the ladder, each begins such a round; the rest of its last is filled up.
+ROUND = 13
+_MORE = ROUND * -(-(1 + 2 * ladder.SCAN) // ROUND)
+_RUNGS = _MORE + ROUND * -(-2 * (ladder.ZOOM + ladder.PROBE) // ROUND)
+_POINTS = _RUNGS + ROUND * -(-2 * ladder.LADDER // ROUND)
+_ROUNDS = _POINTS // ROUND
+
 # Values of several outputs at the same points.
 _OUTPUTS = Pairs(None, None, 1, 1)  # type: ignore[arg-type]
 
 
 def slope_on_line(
-    evaluate: Callable[[jax.Array], Pairs],
-    value: jax.Array,
-    place: Place,
+    evaluate: Callable[[jax.Array], tuple[jax.Array, jax.Array]], outputs: int, place: Place
 ) -> Slope:
     """Returns the slopes of the outputs of a function on one line.
 
+    A program holds `evaluate` once, in a loop: the function may be long, and be such a program
+    itself. What is evaluated together is also rounded alike.
+
     Args:
-        evaluate: Takes steps of shape `(steps,)`, and returns the values at both ends of
-            each, of shape `(steps, outputs)`, beside the displacements of shape `(steps,)`.
-        value: The values in the middle, shape `(outputs,)`.
+        evaluate: Takes offsets of shape `(ROUND,)`. It returns how far they really are from the
+            middle, of that shape, and the values there, of shape `(ROUND, outputs)`.
+        outputs: How many there are.
         place: Where the line is.
 
     Returns:
@@ -47,17 +56,77 @@ def slope_on_line(
         one which changes on the shortest scale.
     """
     place = jax.lax.stop_gradient(place)
-    fixed = jax.lax.stop_gradient(value)
-    exponents, steps = first_steps(place)
-    scanned = evaluate(steps)
-    reach, exponents, steps = second_steps(
-        place, fixed, jax.lax.stop_gradient(scanned), exponents, steps
-    )
-    more = evaluate(steps)
-    span, steps = third_steps(
-        place, fixed, *jax.lax.stop_gradient((scanned, more)), exponents, reach
-    )
-    return conclude(place, value, scanned, more, evaluate(steps), steps, reach, span)
+    exponents, first = first_steps(place)
+
+    def zoomed(seen, _):
+        reach, chosen, steps = second_steps(place, *_scanned(seen), exponents, first)
+        return steps, (reach, chosen)
+
+    def climbed(seen, known):
+        (reach, chosen), more = known, _more(seen)
+        span, steps = third_steps(place, *_scanned(seen), more, chosen, reach)
+        return steps, span
+
+    blank = (jnp.zeros(_POINTS, first.dtype), jnp.zeros((_POINTS, outputs), first.dtype))
+    after_scan = jax.eval_shape(zoomed, blank, None)[1]
+    after_zoom = jax.eval_shape(climbed, blank, after_scan)[1]
+    known = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (after_scan, after_zoom))
+    offsets = jnp.zeros(_POINTS, first.dtype).at[1 : 1 + 2 * ladder.SCAN].set(_both_ways(first))
+
+    def decide_zoom(offsets, seen, known):
+        steps, found = zoomed(seen, None)
+        return offsets.at[_MORE : _MORE + 2 * len(steps)].set(_both_ways(steps)), (found, known[1])
+
+    def decide_ladder(offsets, seen, known):
+        steps, found = climbed(seen, known[0])
+        ends = slice(_RUNGS, _RUNGS + 2 * ladder.LADDER)
+        return offsets.at[ends].set(_both_ways(steps)), (known[0], found)
+
+    def go_on(offsets, seen, known):
+        return offsets, known
+
+    def step(carry, at):
+        offsets, seen, known = carry
+        number, decision = at
+        start = number * ROUND
+        found = evaluate(jax.lax.dynamic_slice_in_dim(offsets, start, ROUND))
+        fixed = jax.lax.stop_gradient(found)
+        seen = jax.tree.map(
+            lambda all_, new: jax.lax.dynamic_update_slice_in_dim(all_, new, start, 0), seen, fixed
+        )
+        decided = jax.lax.switch(
+            decision, [go_on, decide_zoom, decide_ladder], offsets, seen, known
+        )
+        return (decided[0], seen, decided[1]), found
+
+    decisions = np.zeros(_ROUNDS, int)
+    decisions[[_MORE // ROUND - 1, _RUNGS // ROUND - 1]] = 1, 2
+    carry = (offsets, blank, known)
+    (offsets, _, known), found = jax.lax.scan(step, carry, (np.arange(_ROUNDS), decisions))
+    seen = jax.tree.map(lambda leaf: leaf.reshape(_POINTS, *leaf.shape[2:]), found)
+    (reach, _), span = known
+    rungs = _pairs(seen, _RUNGS, ladder.LADDER)
+    steps = offsets[_RUNGS : _RUNGS + ladder.LADDER]
+    return conclude(place, *_scanned(seen), _more(seen), rungs, steps, reach, span)
+
+
+def _both_ways(steps: jax.Array) -> jax.Array:
+    return jnp.concatenate([steps, -steps])
+
+
+def _pairs(seen: tuple[jax.Array, jax.Array], start: int, count: int) -> Pairs:
+    ahead, behind = slice(start, start + count), slice(start + count, start + 2 * count)
+    away, values = seen
+    return Pairs(away[ahead], away[behind], values[ahead], values[behind])
+
+
+def _scanned(seen: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Pairs]:
+    """Returns the values in the middle, and those of the scan."""
+    return seen[1][0], _pairs(seen, 1, ladder.SCAN)
+
+
+def _more(seen: tuple[jax.Array, jax.Array]) -> Pairs:
+    return _pairs(seen, _MORE, ladder.ZOOM + ladder.PROBE)
 
 
 def slopes_of_lines(
