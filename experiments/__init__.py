@@ -4,6 +4,7 @@
     python -m experiments step_size --steps 128          one of them, with its options
     python -m experiments step_size --quick              at its smallest sensible size
     python -m experiments step_size --replot             its figure again, from its saved numbers
+    python -m experiments --jobs 1                       every experiment, one at a time
     python -m experiments --list                         their names and claims
 
 Every module of this package whose name does not start with `_` is an experiment: there is no
@@ -15,7 +16,7 @@ list to add it to. It holds
     A frozen dataclass with a default for every field, and a docstring below every field. Its
     fields are the command line (through tyro): numbers, strings, bools, `Literal`s, tuples,
     `pathlib.Path | None`. A `ValueError` of its `__post_init__` is reported as bad usage. No field
-    is named `quick`, `replot`, `out`, `list` or `help`, which belong to the runner.
+    is named `quick`, `replot`, `out`, `jobs`, `list` or `help`, which belong to the runner.
 `Config.quick()`
     A classmethod that returns the smallest sensible config. Options given beside `--quick` change
     that config. Each takes a few seconds with it on two cores, most
@@ -47,7 +48,8 @@ where `main` is `experiments._runner.run_module`, imported at the top
 (`from experiments._runner import run_module as main`), so that `python -m experiments.step_size`
 works as well.
 
-The runner writes `figures/NAME.json`, which holds the config, the environment and the result,
-then `NAME.png` and `NAME.svg`, drawn from that file alone. A `FileNotFoundError` of `run` is
-reported as missing data (exit status 2), any other exception as a failure (exit status 1).
+On a CPU several run beside each other, each in a process that has cores of its own, so that it can
+measure times. The runner writes `figures/NAME.json`, which holds the config, the environment and
+the result, then `NAME.png` and `NAME.svg`, drawn from that file alone. A `FileNotFoundError` of
+`run` is reported as missing data (exit status 2), any other exception as a failure (exit status 1).
 """

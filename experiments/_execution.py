@@ -6,19 +6,28 @@ import json
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from diffcompare import _files
-from experiments import _codec, _environment, _registry, _terminal
+from experiments import _codec, _environment, _registry
 from experiments._registry import Experiment, UsageError
+from experiments._terminal import Rows
+
+
+class Outcome(NamedTuple):
+    """What a run of an experiment came to."""
+
+    summary: str | Rows
+    picture: Path
+    seconds: float
 
 
 def execute(
     experiment: Experiment, config: Any, *, quick: bool, replot: bool, folder: Path
-) -> None:
-    """Runs an experiment, writes its files, and prints its summary.
+) -> Outcome | None:
+    """Runs an experiment and writes its files.
 
     Args:
         experiment: Which one.
@@ -26,6 +35,9 @@ def execute(
         quick: Whether to take the smallest config.
         replot: Whether to draw from the numbers that are in `folder` instead of running it.
         folder: Where its files are; it is created when there is none.
+
+    Returns:
+        What to show; None in the second of several processes and those after it.
 
     Raises:
         UsageError: There are no numbers to draw from, they cannot be read, or `folder` is a file.
@@ -42,17 +54,15 @@ def execute(
     if jax.process_index() > 0:  # it takes part in computing, and the first process writes
         with precision(module):
             module.run(_registry.config(module, quick) if config is None else config)
-        return
+        return None
     with precision(module):
         if not replot:
             config = _registry.config(module, quick) if config is None else config
             _files.write_atomically(numbers, _computed(experiment, module, config))
         result = read(numbers, module)
         _draw(module, result, numbers)
-    seconds = time.perf_counter() - began
-    print(f"\n{experiment.name}: {experiment.claim}\n", flush=True)
-    _terminal.show(module.summary(result))
-    print(f"\n{numbers.with_suffix('.png')} after {seconds:.1f} s", flush=True)
+    summary = module.summary(result)
+    return Outcome(summary, numbers.with_suffix(".png"), time.perf_counter() - began)
 
 
 def _computed(experiment: Experiment, module: ModuleType, config: Any) -> bytes:

@@ -6,17 +6,21 @@ Exit status: 0 all well, 1 an experiment failed, 2 bad usage or missing data.
 import argparse
 import datetime
 import difflib
+import functools
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments import _registry, _terminal
+from experiments import _beside, _registry, _terminal
 
-_OPTIONS = ("--quick", "--replot", "--out", "--list", "--help")
+if TYPE_CHECKING:
+    from experiments._execution import Outcome  # it loads JAX, which --help and --list must not
+
+_OPTIONS = ("--quick", "--replot", "--out", "--jobs", "--list", "--help")
 _PROCESSES = ("coordinator", "num_processes", "process_id")
 _FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
@@ -47,6 +51,8 @@ def main(argv: Sequence[str], package: str = "experiments") -> int:
             print(_listing(known))
             return 0
         _check_processes(options)
+        if options.jobs < 1:
+            raise _registry.UsageError(f"--jobs must be positive, but it is {options.jobs}.")
         if rest:
             status = _run_one(_chosen(rest[0], known), options, rest[1:])
             return status or _report(known, options, package)
@@ -67,7 +73,8 @@ def main(argv: Sequence[str], package: str = "experiments") -> int:
 def _parser(package: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {package}",
-        usage="%(prog)s [NAME [--option VALUE ...]] [--quick] [--replot] [--out FOLDER] [--list]",
+        usage="%(prog)s [NAME [--option VALUE ...]] [--quick] [--replot] [--out FOLDER] [--jobs N] "
+        "[--list]",
         description="Runs every experiment, or the one that is named, and draws its figure. "
         "NAME --help shows the options of that experiment.",
         allow_abbrev=False,
@@ -77,6 +84,13 @@ def _parser(package: str) -> argparse.ArgumentParser:
     parser.add_argument("--replot", action="store_true", help="draw again from the saved numbers")
     parser.add_argument(
         "--out", type=Path, default=Path("figures"), help="folder of the files (default: figures)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=_beside.default_jobs(),
+        help="how many experiments run at a time, each on its share of the cores of a CPU "
+        "(default: %(default)s here)",
     )
     processes = parser.add_argument_group(
         "several processes", "Start the same command in each of them; the first one writes."
@@ -132,13 +146,38 @@ def _nearest(word: str, choices: Iterable[str]) -> str:
 def _run_all(known: dict[str, _registry.Experiment], options: argparse.Namespace) -> int:
     statuses = {}
     with _terminal.progress(len(known)) as begin:
-        for name, experiment in known.items():
-            begin(name)
-            statuses[name] = _guarded(experiment, options, None)
-    failed = [name for name, status in statuses.items() if status]
+        for experiment, ended in _ended(list(known.values()), options, begin):
+            statuses[experiment.name] = _shown(experiment, ended)
+    failed = [name for name in known if statuses[name]]
     if failed:
         print(f"failed: {', '.join(failed)} ({len(failed)} of {len(known)})", file=sys.stderr)
     return min((statuses[name] for name in failed), default=0)
+
+
+def _ended(
+    experiments: list[_registry.Experiment],
+    options: argparse.Namespace,
+    begin: Callable[[str], None],
+) -> Iterator[tuple[_registry.Experiment, "_Ended"]]:
+    """Yields every experiment as it ends."""
+    # Processes cannot share an accelerator, and those that share a computation run the same
+    # experiments in the same order.
+    jobs = min(options.jobs, len(experiments))
+    if jobs > 1 and options.coordinator is None and _is_cpu():
+        attempt = functools.partial(_attempted, options=options, config=None)
+        named = lambda experiment: begin(experiment.name)
+        for experiment, ended in _beside.run(attempt, experiments, jobs, named):
+            yield experiment, ended or _Ended(_FAILED, message=_killed(experiment))
+        return
+    for experiment in experiments:
+        begin(experiment.name)
+        yield experiment, _attempted(experiment, options, None)
+
+
+def _is_cpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "cpu"
 
 
 def _run_one(
@@ -153,7 +192,7 @@ def _run_one(
             f"--replot draws from the saved numbers, so {words[0]} would change nothing. "
             f"Leave it out, or leave out --replot."
         )
-    return _guarded(experiment, options, config)
+    return _shown(experiment, _attempted(experiment, options, config))
 
 
 def _configured(
@@ -204,23 +243,48 @@ def _report(
     return 0
 
 
-def _guarded(experiment: _registry.Experiment, options: argparse.Namespace, config: Any) -> int:
-    _join_processes(options)
-    from experiments import _execution  # it loads NumPy, which --help and --list must not
+def _killed(experiment: _registry.Experiment) -> str:
+    return (
+        f"failed: {experiment.name}: a process was killed, perhaps for lack of memory, of which "
+        f"fewer at a time need less. Run it again with --jobs 1."
+    )
 
-    # One experiment that fails must not keep the others from running.
+
+class _Ended(NamedTuple):
+    """How a run of an experiment ended."""
+
+    status: int
+    outcome: "Outcome | None" = None
+    message: str = ""  # why it failed
+
+
+def _attempted(
+    experiment: _registry.Experiment, options: argparse.Namespace, config: Any
+) -> _Ended:
+    """Runs an experiment; one that fails must not keep the others from running."""
+    _join_processes(options)
+    from experiments import _execution
+
+    name = experiment.name
     try:
-        _execution.execute(
+        outcome = _execution.execute(
             experiment, config, quick=options.quick, replot=options.replot, folder=options.out
         )
     except _registry.UsageError as error:
-        print(f"error: {experiment.name}: {error}", file=sys.stderr)
-        return _BAD_USAGE
+        return _Ended(_BAD_USAGE, message=f"error: {name}: {error}")
     except FileNotFoundError as error:
-        print(f"missing data: {experiment.name}: {error}", file=sys.stderr)
-        return _BAD_USAGE
+        return _Ended(_BAD_USAGE, message=f"missing data: {name}: {error}")
     except Exception:
-        traceback.print_exc()
-        print(f"failed: {experiment.name}", file=sys.stderr)
-        return _FAILED
-    return 0
+        return _Ended(_FAILED, message=f"{traceback.format_exc()}failed: {name}")
+    return _Ended(0, outcome)
+
+
+def _shown(experiment: _registry.Experiment, ended: _Ended) -> int:
+    """Prints how a run ended, and returns its status."""
+    if ended.message:
+        print(ended.message, file=sys.stderr)
+    if ended.outcome is not None:
+        print(f"\n{experiment.name}: {experiment.claim}\n", flush=True)
+        _terminal.show(ended.outcome.summary)
+        print(f"\n{ended.outcome.picture} after {ended.outcome.seconds:.1f} s", flush=True)
+    return ended.status

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from diffcompare import _files
-from experiments import _environment, _registry, _runner, _terminal
+from experiments import _beside, _environment, _registry, _runner, _terminal
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,6 +212,7 @@ def test_missing_data_is_bad_usage_and_not_a_failure(package, capsys):
         (["--points", "3", "parabola"], r"the options of an experiment follow its name"),
         (["parabola", "--poins", "3"], r"--points"),
         (["parabola", "--points", "many"], r"many"),
+        (["--jobs", "0"], r"--jobs must be positive, but it is 0\."),
         (["parabola", "--points", "0"], r"points must be positive, but it is 0\."),
         (["parabola", "--replot"], r"there is no figures.parabola\.json to draw from"),
         (["parabola", "--replot", "--points", "3"], r"--replot draws from the saved numbers"),
@@ -339,6 +341,87 @@ def test_a_run_killed_while_it_writes_leaves_no_half_written_file(package, endin
         os.utime(abandoned, (0, 0))
         _files.write_atomically(Path("figures/parabola.json"), b"new")
         assert not abandoned.exists()
+
+
+def experiment(claim, begin=""):
+    """The source of a parabola that does something first."""
+    source = PARABOLA.replace('CLAIM = "A parabola is flat " "at its foot."', f"CLAIM = {claim!r}")
+    return source.replace("import jax.numpy as jnp", f"import jax.numpy as jnp; {begin}")
+
+
+# Leaves the cores it may run on in a file, and waits for another experiment to do so.
+MEET = """
+import os, pathlib, time
+pathlib.Path("{own}.part").write_text(" ".join(map(str, os.sched_getaffinity(0))))
+os.rename("{own}.part", "{own}.cores")
+until = time.monotonic() + 60
+while not pathlib.Path("{other}.cores").exists():
+    assert time.monotonic() < until, "{other} never came"
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(_beside.default_jobs() < 2, reason="processes cannot have cores of their own")
+def test_experiments_run_beside_each_other_on_cores_of_their_own(package, capsys):
+    for own, other in (("left", "right"), ("right", "left")):
+        meet = f"exec({MEET.format(own=own, other=other)!r})"
+        write(Path(package), **{own: experiment(f"{own.title()}.", meet)})
+    Path(package, "parabola.py").unlink()
+    assert _runner.main(["--quick", "--jobs", "2"], package) == 0
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == ["[1/2] left ...", "[2/2] right ..."]
+    left, right = (set(Path(f"{name}.cores").read_text().split()) for name in ("left", "right"))
+    assert left
+    assert right
+    assert left.isdisjoint(right)
+    # What each prints stays together.
+    for name in ("left", "right"):
+        table = f"{name}: {name.title()}.\n\npoints  lowest\n3       0\n\nfigures/{name}.png after"
+        assert table in printed.out
+
+
+def test_how_many_run_at_a_time_changes_no_number(package):
+    write(Path(package), other=experiment("Another."))
+    assert _runner.main(["--quick", "--jobs", "1", "--out", "one"], package) == 0
+    assert _runner.main(["--quick", "--jobs", "2", "--out", "two"], package) == 0
+    for name in ("parabola", "other"):
+        one, two = (json.loads(Path(out, f"{name}.json").read_bytes()) for out in ("one", "two"))
+        assert one["result"] == two["result"]
+        assert one["environment"]["cores"] >= two["environment"]["cores"]
+
+
+def test_a_killed_process_is_named_and_what_has_ended_is_kept(package, capsys):
+    write(Path(package), dies=experiment("It dies.", "import os; os.kill(os.getpid(), 9)"))
+    for name in ("late", "later"):
+        write(Path(package), **{name: experiment("It comes late.")})
+    assert _runner.main(["--quick", "--jobs", "2"], package) == 1
+    printed = capsys.readouterr()
+    assert "failed: dies: a process was killed, perhaps for lack of memory" in printed.err
+    assert "Run it again with --jobs 1" in printed.err
+    ended = {name for name in ("late", "later", "parabola") if f"{name}: It" in printed.out}
+    assert files_of("dies").isdisjoint(contents("figures"))
+    assert all(files_of(name) <= set(contents("figures")) for name in ended)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_ends_its_processes_and_leaves_no_file(package, ending):
+    hang = "import os, time; os.fsync = lambda _: [print('writing', flush=True), time.sleep(600)]"
+    write(Path(package), parabola=experiment("Left.", hang), other=experiment("Right.", hang))
+    code = "import sys; from experiments import _runner; sys.argv = ['', '--jobs', '2']\n"
+    code += f"if __name__ == '__main__': sys.exit(_runner.run_module(package={package!r}))"
+    Path("start.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.getcwd()}"}
+    with subprocess.Popen(
+        [sys.executable, "start.py"], stderr=subprocess.PIPE, env=environment
+    ) as process:
+        begun = time.monotonic()
+        while len(list(Path(".").glob("figures/*"))) < 2:
+            assert time.monotonic() < begun + 120
+            time.sleep(0.05)
+        process.send_signal(ending)
+        process.communicate(timeout=60)  # to the end of stderr, which its processes hold, too
+    assert process.returncode == (130 if ending == signal.SIGINT else 128 + signal.SIGTERM)
+    assert contents("figures") == {}
 
 
 def test_on_a_terminal_rich_draws_the_bar_and_the_table(monkeypatch, capsys):
