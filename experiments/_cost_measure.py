@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,47 +23,37 @@ class Made(NamedTuple):
     memory: float  # bytes
 
 
-class Point(NamedTuple):
-    """What a method costs at one size."""
-
-    parameters: int
-    passes: int
-    first: float
-    seconds: np.ndarray  # (samples,)
-    memory: float
-    error: float
-
-
 @dataclasses.dataclass
 class Contender:
     """A gradient of one network, which was called once, and its samples as they are taken."""
 
     made: Made
-    first: float  # seconds to derive, to compile and for the first call
+    parameters: int
+    first: float  # seconds to derive, to compile what is new, and for the first call
     error: float
+    once: float  # seconds of the call after it
     calls: int  # in one sample
     rounds: int  # how many samples
     samples: list[float] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
-        cls, made: Made, first: float, error: float, repeats: int, seconds: float
+        cls,
+        made: Made,
+        parameters: int,
+        first: float,
+        error: float,
+        repeats: int,
+        seconds: float = math.inf,
     ) -> "Contender":
         """Returns one with as many samples, up to `repeats`, as fit in so many seconds."""
         once = _timed(made.call)
         calls = max(1, math.ceil(SAMPLE / once))
-        rounds = min(repeats, max(1, int(seconds / (once * calls))))
-        return cls(made, first, error, calls, rounds)
-
-    def point(self, parameters: int) -> Point:
-        """Returns what was measured."""
-        samples = np.array(self.samples)
-        return Point(
-            parameters, self.made.passes, self.first, samples, self.made.memory, self.error
-        )
+        rounds = int(min(repeats, max(1, seconds / (once * calls))))
+        return cls(made, parameters, first, error, once, calls, rounds)
 
 
-def take_turns(contenders: Iterable[Contender], repeats: int) -> None:
+def take_turns(contenders: Sequence[Contender], repeats: int) -> None:
     """Adds samples to all contenders: one of each, then the next of each."""
     for turn in range(repeats):
         for contender in contenders:
@@ -72,7 +62,11 @@ def take_turns(contenders: Iterable[Contender], repeats: int) -> None:
 
 
 def clock() -> float:
-    """Returns seconds by a clock that, on a CPU, other programs on the machine do not move."""
+    """Returns seconds by a clock that, on a CPU, stands still while other programs run.
+
+    They still take its caches, and wake threads that wait: where another program ran on the same
+    two cores, gradients took up to 2.6 times as long by it.
+    """
     return time.process_time() if _is_cpu() else time.perf_counter()
 
 
@@ -81,21 +75,20 @@ def clock_name() -> str:
     return "CPU time of all threads" if _is_cpu() else "time that passes"
 
 
-def expected(points: Sequence[Point], what: str, parameters: int) -> float:
+def expected(smaller: Sequence[Contender], parameters: int) -> float:
     """Returns the seconds that a size will take, by the growth of the last two; 0 before there are.
 
     Args:
-        points: What was measured on smaller networks.
-        what: The field of a point that is meant, "seconds" or "first".
+        smaller: The same gradient of smaller networks.
         parameters: The size.
     """
-    if len(points) < 2:
+    if len(smaller) < 2:
         return 0.0
-    before, last = ((p.parameters, float(np.median(getattr(p, what)))) for p in points[-2:])
-    growth = math.log(last[1] / before[1]) / math.log(last[0] / before[0])
+    before, last = smaller[-2:]
+    growth = math.log(last.once / before.once) / math.log(last.parameters / before.parameters)
     # Operations grow as the square at most. What grew faster left a cache, which happens once;
     # what took less on the larger network was noise.
-    return last[1] * (parameters / last[0]) ** min(max(growth, 0.0), 2.0)
+    return last.once * (parameters / last.parameters) ** min(max(growth, 0.0), 2.0)
 
 
 def fitted_exponent(parameters: np.ndarray, values: np.ndarray) -> float:

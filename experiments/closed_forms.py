@@ -6,7 +6,6 @@ the loss as a graph, and the gradient as a product of local derivatives, which a
 """
 
 import dataclasses
-import time
 from typing import NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 
 import diffcompare as dc
 from experiments import _closed_forms_figure
+from experiments._cost_measure import clock
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -84,7 +84,7 @@ class Growth(NamedTuple):
     operations: np.ndarray  # (sizes,)
     step_characters: np.ndarray  # (sizes,), of all steps in LaTeX
     formula_characters: np.ndarray  # (sizes,), of the closed form of dL/dW1 in LaTeX
-    seconds: np.ndarray  # (sizes,), to derive, with everything that is written
+    seconds: np.ndarray  # (sizes,), of `clock`, to derive, with everything that is written
 
 
 class Result(NamedTuple):
@@ -128,12 +128,12 @@ def _list(values: np.ndarray) -> str:
 
 def _problem(width: int, layers: int, loss: str, seed: int):
     """Returns the loss as a function of the weights, x and y, and these."""
-    keys = jax.random.split(jax.random.key(seed), layers + 2)
-    scale = 1 / np.sqrt(width)
-    weights = [scale * jax.random.normal(key, (width, width)) for key in keys[:layers]]
-    x = jax.random.normal(keys[-2], (width,))
+    # Drawn by NumPy: JAX would compile a program for every shape.
+    normal = np.random.default_rng(seed).normal
+    weights = [normal(size=(width, width)) / np.sqrt(width) for _ in range(layers)]
+    x = normal(size=width)
     is_squared = loss == LOSSES[0]
-    y = jax.random.normal(keys[-1], (width,)) if is_squared else jnp.eye(width)[0]
+    y = normal(size=width) if is_squared else np.eye(width)[0]
 
     def fun(*args):
         *matrices, x, y = args
@@ -144,7 +144,7 @@ def _problem(width: int, layers: int, loss: str, seed: int):
             return 0.5 * jnp.sum(jnp.square(y - scores))
         return -jnp.sum(y * jax.nn.log_softmax(scores))
 
-    return fun, [*weights, x, y]
+    return fun, [jnp.asarray(each) for each in (*weights, x, y)]
 
 
 def _derive(fun, args):
@@ -183,12 +183,12 @@ def _growth(config: Config, shapes, sizes) -> Growth:
     rows = []
     for width, layers in shapes:
         fun, args = _problem(width, layers, LOSSES[0], config.seed)
-        start = time.perf_counter()
+        start = clock()
         derivation = _derive(fun, args)
         steps = "\n".join(step.latex for step in derivation.steps())
         formula = derivation.latex("W1")
         derivation.source()
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         weights = layers * width**2
         rows.append((weights, derivation.operations, len(steps), len(formula), seconds))
     columns = [np.array(column) for column in zip(*rows, strict=True)]

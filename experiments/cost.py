@@ -4,11 +4,12 @@ Lecture row 28: backpropagation is efficient. Every method differentiates the le
 few examples, half the squared error of `W2 tanh(W1 x)`, by all weights, in float64, until a
 gradient no longer fits a budget of time and memory.
 
-Compiling is kept apart. One evaluation of the loss and one gradient of every method take turns, so
-that the load of the machine falls on all of them alike.
+Compiling is kept apart. One evaluation of the loss and one gradient of every method take turns, on
+all networks, so that the load of the machine falls on all of them alike.
 """
 
 import dataclasses
+import itertools
 import math
 import tracemalloc
 from collections.abc import Callable
@@ -25,7 +26,6 @@ from experiments import _cost_figure, _cost_passes
 from experiments._cost_measure import (
     Contender,
     Made,
-    Point,
     clock,
     clock_name,
     expected,
@@ -107,7 +107,7 @@ class Curve(NamedTuple):
     name: str
     parameters: np.ndarray  # (points,)
     passes: np.ndarray  # (points,), through the function: values, slopes and pullbacks
-    first: np.ndarray  # (points,), seconds to derive, to compile and for the first call
+    first: np.ndarray  # (points,), to derive, to compile what is new, and for the first call
     seconds: list[np.ndarray]  # of a call after it: all samples of every point
     memory: np.ndarray  # (points,), bytes beside arguments and result
     error: np.ndarray  # (points,), relative to reverse mode in the 2-norm; NaN for the value
@@ -133,25 +133,25 @@ class Result(NamedTuple):
 def run(config: Config) -> Result:
     """Returns what every method costs on every network that it can be measured on."""
     tracks = {name: _Track() for name in (VALUE, *config.methods)}
-    ratios: dict[str, list[np.ndarray]] = {}
     parameters = []
     for hidden in config.hidden:
         network = _network(config, hidden)
         parameters.append(network.size)
-        contenders = {}
         for name, track in tracks.items():
             if not track.reason and (contender := _contender(config, network, name, track)):
-                contenders[name] = contender
-        take_turns(contenders.values(), config.repeats)
-        for name, contender in contenders.items():
-            tracks[name].points.append(contender.point(network.size))
-            if name != VALUE and contender.rounds == config.repeats:
-                ratio = np.divide(contender.samples, contenders[VALUE].samples)
-                ratios.setdefault(name, []).append(ratio)
+                track.contenders.append(contender)
+    by_size = itertools.zip_longest(*(track.contenders for track in tracks.values()))
+    take_turns(list(filter(None, itertools.chain(*by_size))), config.repeats)
     found = [_curve(name, track) for name, track in tracks.items()]
-    whole = {name: np.array(rows) for name, rows in ratios.items() if len(rows) == len(parameters)}
+    ratios = {
+        name: np.divide(found[number].seconds, found[0].seconds)
+        for number, (name, track) in enumerate(tracks.items())
+        if number
+        and len(track.contenders) == len(parameters)
+        and all(each.rounds == config.repeats for each in track.contenders)
+    }
     device = jax.devices()[0].device_kind
-    return Result(device, clock_name(), np.array(parameters), found[0], found[1:], whole)
+    return Result(device, clock_name(), np.array(parameters), found[0], found[1:], ratios)
 
 
 def plot(result: Result) -> Figure:
@@ -222,7 +222,7 @@ class _Network(NamedTuple):
 class _Track:
     """How far a method has come."""
 
-    points: list[Point] = dataclasses.field(default_factory=list)
+    contenders: list[Contender] = dataclasses.field(default_factory=list)
     stopped_at: int = 0
     reason: str = ""
     by_time: bool = False
@@ -232,15 +232,18 @@ class _Track:
 
 
 def _network(config: Config, hidden: int) -> _Network:
-    keys = jax.random.split(jax.random.key(0), 3)
-    params = learn.init(keys[0], (hidden, hidden, OUTPUTS), bias=False, dtype="float64")
-    x = jax.random.normal(keys[1], (config.batch, hidden), "float64")
-    y = jax.random.normal(keys[2], (config.batch, OUTPUTS), "float64")
+    # Drawn by NumPy: JAX would compile a program for every shape.
+    normal = np.random.default_rng(0).normal
+    params = tuple(
+        learn.Layer(jnp.asarray(normal(size=(rows, hidden)) / hidden**0.5), None)
+        for rows in (hidden, OUTPUTS)
+    )
+    x, y = (jnp.asarray(normal(size=(config.batch, size))) for size in (hidden, OUTPUTS))
 
     def loss(params, x, y):
         return jnp.mean(learn.half_squared_error(learn.apply(params, x, jnp.tanh), y))
 
-    gradient = _flat(jax.grad(loss)(params, x, y))
+    gradient = _flat(jax.jit(jax.grad(loss))(params, x, y))
     return _Network(loss, (params, x, y), gradient.size, gradient)
 
 
@@ -261,8 +264,8 @@ def _method(name: str) -> dc.Method:
 
 def _contender(config: Config, network: _Network, name: str, track: _Track) -> Contender | None:
     """Returns a gradient that was compiled and called once; or None, and the track is stopped."""
-    gradient = expected(track.points, "seconds", network.size)
-    compiling = track.points[-1].first if track.points else 0.0
+    gradient = expected(track.contenders, network.size)
+    compiling = track.contenders[-1].first if track.contenders else 0.0
     if gradient > config.seconds:
         track.stop(network, f"a gradient would take about {gradient:.1f} s", by_time=True)
         return None
@@ -284,7 +287,7 @@ def _contender(config: Config, network: _Network, name: str, track: _Track) -> C
     found = made.call()
     first = clock() - start
     error = math.nan if name == VALUE else _relative(_flat(found), network.gradient)
-    return Contender.of(made, first, error, config.repeats, config.seconds)
+    return Contender.of(made, network.size, first, error, config.repeats, config.seconds)
 
 
 def _compiled(network: _Network, name: str) -> Made:
@@ -319,19 +322,20 @@ def _estimated(network: _Network) -> Made:
 
 
 def _curve(name: str, track: _Track) -> Curve:
-    points = track.points
-    parameters = np.array([point.parameters for point in points], int)
-    seconds = np.array([np.median(point.seconds) for point in points])
-    memory = np.array([point.memory for point in points], float)
+    made = track.contenders
+    parameters = np.array([each.parameters for each in made], int)
+    samples = [np.array(each.samples) for each in made]
+    seconds = np.array([np.median(each) for each in samples])
+    memory = np.array([each.made.memory for each in made], float)
     exponent = fitted_exponent(parameters, seconds)
     return Curve(
         name,
         parameters,
-        np.array([point.passes for point in points], int),
-        np.array([point.first for point in points]),
-        [point.seconds for point in points],
+        np.array([each.made.passes for each in made], int),
+        np.array([each.first for each in made]),
+        samples,
         memory,
-        np.array([point.error for point in points]),
+        np.array([each.error for each in made]),
         exponent,
         fitted_exponent(parameters, memory),
         np.array([reached(parameters, seconds, exponent, limit) for limit in LIMITS]),

@@ -6,9 +6,9 @@ changes in a network is little of it, and only that needs to be computed again.
 
 import dataclasses
 import itertools
-import time
+import math
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 import diffcompare as dc
 from diffcompare import learn
 from diffcompare.plot import style
+from experiments._cost_measure import Contender, Made, take_turns
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -29,7 +30,6 @@ ENABLE_X64 = True
 
 INPUTS, OUTPUTS = 64, 10
 COPIES = (1, 4, 16)  # batches evaluated at once, to find the best throughput
-EVALUATIONS = 256  # in one sample of that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Config:
     thread, whose waiting would count against the peers."""
     directions: int = 50
     """Peers follow so many directions; their time is scaled to all of them."""
-    repeats: int = 3
-    """Calls whose median is shown, after one that compiles."""
+    repeats: int = 5
+    """Samples whose median is shown, which all ways and networks take in turns."""
 
     def __post_init__(self):
         if not self.hidden or min(*self.hidden, self.batch, self.directions, self.repeats) < 1:
@@ -82,16 +82,25 @@ def run(config: Config) -> Result:
     """Returns time, memory and error of a gradient in every way and for every network."""
     networks = [_network(config, units) for units in config.hidden]
     ways, notes = _ways(config)
+    gradients = [[way(network) for way in ways.values()] for network in networks]
+    evaluations = [_evaluations(config, network) for network in networks]
+    each_network = zip(gradients, evaluations, strict=True)
+    take_turns([one for both in each_network for some in both for one in some], config.repeats)
+    weights = np.array([network.flat.size for network in networks])
+    directions = np.minimum(weights, config.directions)
     measured = []
-    for name, way in ways.items():
-        rows = [way(network) for network in networks]
-        measured.append(Measured(name, *(np.array(part) for part in zip(*rows, strict=True))))
-    return Result(
-        np.array([network.flat.size for network in networks]),
-        np.array([_limit(config, network) for network in networks]),
-        measured,
-        notes,
-    )
+    for name, *made in zip(ways, *gradients, strict=True):
+        scale = weights / directions if name in _PEERS else np.ones(len(weights))
+        measured.append(
+            Measured(
+                name,
+                scale[:, None] * np.array([each.samples for each in made]),
+                np.array([each.made.memory for each in made]),
+                np.array([each.error for each in made]),
+            )
+        )
+    best = [min(np.median(e.samples) / e.made.passes for e in several) for several in evaluations]
+    return Result(weights, 2 * weights * np.array(best), measured, notes)
 
 
 def plot(result: Result) -> Figure:
@@ -146,16 +155,19 @@ class _Network(NamedTuple):
 
 
 def _network(config: Config, units: int) -> _Network:
-    keys = jax.random.split(jax.random.key(0), 3)
     sizes = (INPUTS, *[units] * (config.layers - 1), OUTPUTS)
-    params = learn.init(keys[0], sizes, dtype="float64")
-    x = jax.random.normal(keys[1], (config.batch, INPUTS), "float64")
-    y = jax.random.normal(keys[2], (config.batch, OUTPUTS), "float64")
+    # Drawn by NumPy: JAX would compile a program for every shape.
+    normal = np.random.default_rng(0).normal
+    params = tuple(
+        learn.Layer(jnp.asarray(normal(size=(m, n)) / n**0.5), jnp.asarray(np.zeros(m)))
+        for n, m in itertools.pairwise(sizes)
+    )
+    x, y = (jnp.asarray(normal(size=(config.batch, size))) for size in (INPUTS, OUTPUTS))
 
     def loss(params, x, y):
         return jnp.mean(learn.half_squared_error(learn.apply(params, x, jnp.tanh), y))
 
-    gradient = _flat(jax.grad(loss)(params, x, y))
+    gradient = _flat(jax.jit(jax.grad(loss))(params, x, y))
     inputs, targets = np.asarray(x), np.asarray(y)
     return _Network(
         loss, _numpy_loss(sizes, inputs, targets), (params, x, y), _flat(params), gradient
@@ -200,30 +212,48 @@ def _ways(config: Config) -> tuple[dict[str, Callable], list[str]]:
     return ways, notes
 
 
-def _of_method(config: Config, network: _Network, method: dc.Method):
+def _of_method(config: Config, network: _Network, method: dc.Method) -> Contender:
     gradient = jax.jit(dc.grad(network.loss, method=method)).lower(*network.arguments).compile()
     found = _flat(gradient(*network.arguments))
-    samples = list(_samples(config, lambda: jax.block_until_ready(gradient(*network.arguments))))
+    call = lambda: jax.block_until_ready(gradient(*network.arguments))
     memory: Any = gradient.memory_analysis()
-    return samples, memory.temp_size_in_bytes, _relative(found, network.gradient)
+    made = Made(call, 1, memory.temp_size_in_bytes)
+    return _contender(config, network, made, _relative(found, network.gradient))
 
 
-def _of_peer(config: Config, network: _Network, peer: Callable):
+def _of_peer(config: Config, network: _Network, peer: Callable) -> Contender:
     """Returns the same of a peer, which follows some directions only."""
     count = min(config.directions, network.flat.size)
     rest = network.flat[count:]
     fun = lambda weights: network.numpy_loss(np.concatenate([weights, rest]))
     start = network.flat[:count]
     found = np.ravel(peer(fun, start))
-    scale = network.flat.size / count
-    samples = [scale * seconds for seconds in _samples(config, lambda: peer(fun, start))]
     tracemalloc.start()
     try:
         peer(fun, start)
         _, memory = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return samples, memory, _relative(found, network.gradient[:count])
+    error = _relative(found, network.gradient[:count])
+    return _contender(config, network, Made(lambda: peer(fun, start), 1, memory), error)
+
+
+def _evaluations(config: Config, network: _Network) -> list[Contender]:
+    """Returns evaluations of the loss, of which several at once may be the fastest."""
+    params, x, y = network.arguments
+    loss = jax.jit(network.loss)
+
+    def contender(copies):
+        many = jnp.tile(x, (copies, 1)), jnp.tile(y, (copies, 1))
+        call = lambda: loss(params, *many).block_until_ready()
+        call()  # compiles
+        return _contender(config, network, Made(call, copies, math.nan), math.nan)
+
+    return [contender(copies) for copies in COPIES]
+
+
+def _contender(config: Config, network: _Network, made: Made, error: float) -> Contender:
+    return Contender.of(made, network.flat.size, math.nan, error, config.repeats)
 
 
 def _scipy():
@@ -249,30 +279,6 @@ _PEERS = {
     "numdifftools, fixed step": _numdifftools,
     "jacobi": _jacobi,
 }
-
-
-def _limit(config: Config, network: _Network) -> float:
-    """Returns the time of 2 P evaluations, as many at once as is fastest."""
-    params, x, y = network.arguments
-    loss = jax.jit(network.loss)
-    best = float("inf")
-    for copies in COPIES:
-        many = jnp.tile(x, (copies, 1)), jnp.tile(y, (copies, 1))
-        loss(params, *many).block_until_ready()
-
-        def call(many=many, copies=copies):
-            for _ in range(EVALUATIONS // copies):
-                loss(params, *many).block_until_ready()
-
-        best = min(best, float(np.median(list(_samples(config, call)))) / EVALUATIONS)
-    return 2 * network.flat.size * best
-
-
-def _samples(config: Config, call: Callable[[], Any]) -> Iterator[float]:
-    for _ in range(config.repeats):
-        start = time.process_time()
-        call()
-        yield time.process_time() - start
 
 
 def _flat(tree: Any) -> np.ndarray:

@@ -191,12 +191,12 @@ def _noise(config: Config):
     for dtype in DTYPES:
         given = [jnp.asarray(each, dtype) for each in (*weights, target)]
         x = jnp.asarray(inputs, dtype)
-        exact = [dc.exact_grad(_loss, 3, digits=30)(*given, each).value for each in x]
+        exact = [dc.exact_grad(_loss, 3, digits=30)(*given, each).value for each in np.asarray(x)]
         for device in _devices():
             here = jax.device_put((*given, x), device)
             usual = None
             for way, products in _ways(dtype):
-                found = np.asarray(_values(way, products, *here)).astype(np.float64)
+                found = _values(way, products, *here).astype(np.float64)
                 usual = found if usual is None else usual
                 yield Noise(
                     device.device_kind,
@@ -239,8 +239,10 @@ def _ways(dtype: str) -> list[tuple[str, str]]:
     return ways
 
 
-def _values(way: str, products: str, w1, w2, y, xs) -> jax.Array:
+def _values(way: str, products: str, w1, w2, y, xs) -> np.ndarray:
     """Returns the loss at all inputs."""
+    # Iterating an array compiles a program that takes all of it apart.
+    rows = [xs[number] for number in range(len(xs))]
     loss = _loss_of_narrow_products if products == NARROW else _loss
     setting = None if products in ("default", NARROW) else products
     # Functions of their own: a program that was compiled in another setting must not serve.
@@ -248,13 +250,13 @@ def _values(way: str, products: str, w1, w2, y, xs) -> jax.Array:
     context = jax.default_matmul_precision(setting) if setting else contextlib.nullcontext()
     with context:
         if way == "jit of vmap":
-            return jax.jit(jax.vmap(call, (None, None, None, 0)))(w1, w2, y, xs)
+            return np.asarray(jax.jit(jax.vmap(call, (None, None, None, 0)))(w1, w2, y, xs))
         if way == "weights in the program":
             # XLA may compute with them while it compiles.
             compiled = jax.jit(lambda x: call(w1, w2, y, x))
-            return jnp.stack([compiled(x) for x in xs])
+            return np.stack([compiled(x) for x in rows])
         whole = jax.jit(call) if way == "jit" else call
-        return jnp.stack([whole(w1, w2, y, x) for x in xs])
+        return np.stack([whole(w1, w2, y, x) for x in rows])
 
 
 def _in_eps(found: np.ndarray, exact: list[Any], dtype: str) -> np.ndarray:

@@ -155,12 +155,12 @@ def _problem(config: Config, network: str, dtype: str):
     params = learn.init(keys[0], (4, config.hidden, 3), dtype=dtype)
     x = jax.random.normal(keys[1], (4,), dtype)
     y = jax.random.normal(keys[2], (3,), dtype)
+    return functools.partial(_loss, network), params, x, y
+
+
+def _loss(network: str, params, x, y):
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[network]
-
-    def loss(params, x, y):
-        return learn.half_squared_error(learn.apply(params, x, activation), y)
-
-    return loss, params, x, y
+    return learn.half_squared_error(learn.apply(params, x, activation), y)
 
 
 def _panel(config: Config, network: Network, dtype: str, steps: np.ndarray) -> Panel:
@@ -177,7 +177,8 @@ def _panel(config: Config, network: Network, dtype: str, steps: np.ndarray) -> P
         return _relative(_flat(dc.grad(loss, method=method)(params, x, y)), reference)
 
     widened = jax.tree.map(lambda leaf: leaf.astype("float64"), (params, x, y))
-    value, derivatives = _derivatives(loss, *widened)
+    value = float(loss(*widened))
+    derivatives = {k: np.asarray(v) for k, v in _derivatives(network, *widened).items()}
     layer_of = np.repeat(
         np.arange(len(params)), [layer.weight.size + layer.bias.size for layer in params]
     )
@@ -262,22 +263,22 @@ def _first_kink(network: str, params, x) -> float:
     return float(np.min(np.abs(sums)) / max(1.0, np.max(np.abs(np.asarray(x, np.float64)))) / 2)
 
 
-def _derivatives(loss, params, x, y) -> tuple[float, dict[int, np.ndarray]]:
-    """Returns the loss, and its 2nd, 3rd and 5th derivative by every single weight."""
+# Compiled once for all dtypes, whose weights are widened.
+@functools.partial(jax.jit, static_argnums=0)
+def _derivatives(network: str, params, x, y) -> dict[int, jax.Array]:
+    """Returns the 2nd, 3rd and 5th derivative of the loss by every single weight."""
     flat, unravel = ravel_pytree(params)
 
     def along(v):
         def value(t):
-            return loss(unravel(flat + t * v), x, y)
+            return _loss(network, unravel(flat + t * v), x, y)
 
         orders = [value]
         for _ in range(5):
             orders.append(_slope_of(orders[-1]))
-        return [orders[order](jnp.zeros(())) for order in (2, 3, 5)]
+        return {order: orders[order](jnp.zeros(())) for order in (2, 3, 5)}
 
-    second, third, fifth = jax.jit(jax.vmap(along))(jnp.eye(flat.size))
-    derivatives = {2: second, 3: third, 5: fifth}
-    return float(loss(params, x, y)), {k: np.asarray(v) for k, v in derivatives.items()}
+    return jax.vmap(along)(jnp.eye(flat.size))
 
 
 def _slope_of(fun):
