@@ -56,7 +56,8 @@ def run(
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, spawned, initializer=_prepare, initargs=(shares, cache.name)
     )
-    left, running = list(reversed(tasks)), {}
+    left = list(reversed(tasks))
+    running: dict[concurrent.futures.Future[Result], Task] = {}
     try:
         while left or running:
             while left and len(running) < jobs:

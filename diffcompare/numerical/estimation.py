@@ -249,9 +249,8 @@ def _slopes_of_leaf(values: Callable, leaf: jax.Array) -> tuple[jax.Array, Slope
         return values(indices, points.ravel()).reshape(points.shape)
 
     # By NumPy: JAX would compile its scale for every shape.
-    leaf = np.asarray(leaf)
-    x, scale = leaf.reshape(-1), steps.entry_scale(leaf).reshape(-1)
-    value, found = line.slopes_of_lines(evaluate, x, scale)
+    x = np.asarray(leaf).reshape(-1)
+    value, found = line.slopes_of_lines(evaluate, x, steps.entry_scale(x))
     return value[0], found
 
 
