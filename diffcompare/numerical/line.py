@@ -58,60 +58,51 @@ def slope_on_line(
     place = jax.lax.stop_gradient(place)
     exponents, first = first_steps(place)
 
-    def zoomed(seen, _):
-        reach, chosen, steps = second_steps(place, *_scanned(seen), exponents, first)
-        return steps, (reach, chosen)
-
-    def climbed(seen, known):
-        (reach, chosen), more = known, _more(seen)
-        span, steps = third_steps(place, *_scanned(seen), more, chosen, reach)
-        return steps, span
-
-    blank = (jnp.zeros(_POINTS, first.dtype), jnp.zeros((_POINTS, outputs), first.dtype))
-    after_scan = jax.eval_shape(zoomed, blank, None)[1]
-    after_zoom = jax.eval_shape(climbed, blank, after_scan)[1]
-    known = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (after_scan, after_zoom))
-    offsets = jnp.zeros(_POINTS, first.dtype).at[1 : 1 + 2 * ladder.SCAN].set(_both_ways(first))
-
     def decide_zoom(offsets, seen, known):
-        steps, found = zoomed(seen, None)
-        return offsets.at[_MORE : _MORE + 2 * len(steps)].set(_both_ways(steps)), (found, known[1])
+        reach, chosen, steps = second_steps(place, *_scanned(seen), exponents, first)
+        return _put(offsets, _MORE, steps), ((reach, chosen), known[1])
 
     def decide_ladder(offsets, seen, known):
-        steps, found = climbed(seen, known[0])
-        ends = slice(_RUNGS, _RUNGS + 2 * ladder.LADDER)
-        return offsets.at[ends].set(_both_ways(steps)), (known[0], found)
+        reach, chosen = known[0]
+        span, steps = third_steps(place, *_scanned(seen), _more(seen), chosen, reach)
+        return _put(offsets, _RUNGS, steps), (known[0], span)
 
     def go_on(offsets, seen, known):
         return offsets, known
 
-    def step(carry, at):
+    def one_round(carry, at):
         offsets, seen, known = carry
         number, decision = at
         start = number * ROUND
         found = evaluate(jax.lax.dynamic_slice_in_dim(offsets, start, ROUND))
-        fixed = jax.lax.stop_gradient(found)
-        seen = jax.tree.map(
-            lambda all_, new: jax.lax.dynamic_update_slice_in_dim(all_, new, start, 0), seen, fixed
-        )
-        decided = jax.lax.switch(
-            decision, [go_on, decide_zoom, decide_ladder], offsets, seen, known
-        )
-        return (decided[0], seen, decided[1]), found
+        put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, start, 0)
+        seen = jax.tree.map(put, seen, jax.lax.stop_gradient(found))
+        decide = go_on, decide_zoom, decide_ladder
+        offsets, known = jax.lax.switch(decision, decide, offsets, seen, known)
+        return (offsets, seen, known), found
 
+    def all_known(seen):
+        return decide_ladder(offsets, seen, decide_zoom(offsets, seen, (None, None))[1])[1]
+
+    seen = jnp.zeros(_POINTS, first.dtype), jnp.zeros((_POINTS, outputs), first.dtype)
+    offsets = _put(seen[0], 1, first)
+    unknown = jax.eval_shape(all_known, seen)
+    known = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), unknown)
     decisions = np.zeros(_ROUNDS, int)
     decisions[[_MORE // ROUND - 1, _RUNGS // ROUND - 1]] = 1, 2
-    carry = (offsets, blank, known)
-    (offsets, _, known), found = jax.lax.scan(step, carry, (np.arange(_ROUNDS), decisions))
+    rounds = np.arange(_ROUNDS), decisions
+    (offsets, _, known), found = jax.lax.scan(one_round, (offsets, seen, known), rounds)
+    # Not those that the rounds carried along, which cannot be differentiated.
     seen = jax.tree.map(lambda leaf: leaf.reshape(_POINTS, *leaf.shape[2:]), found)
     (reach, _), span = known
-    rungs = _pairs(seen, _RUNGS, ladder.LADDER)
-    steps = offsets[_RUNGS : _RUNGS + ladder.LADDER]
+    rungs, steps = _pairs(seen, _RUNGS, ladder.LADDER), offsets[_RUNGS : _RUNGS + ladder.LADDER]
     return conclude(place, *_scanned(seen), _more(seen), rungs, steps, reach, span)
 
 
-def _both_ways(steps: jax.Array) -> jax.Array:
-    return jnp.concatenate([steps, -steps])
+def _put(offsets: jax.Array, start: int, steps: jax.Array) -> jax.Array:
+    """Returns offsets with some to both sides."""
+    both_ways = jnp.concatenate([steps, -steps])
+    return offsets.at[start : start + len(both_ways)].set(both_ways)
 
 
 def _pairs(seen: tuple[jax.Array, jax.Array], start: int, count: int) -> Pairs:
