@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 import diffcompare as dc
 from diffcompare import learn
-from experiments import _cost_figure, _passes
+from experiments import _cost_figure, _cost_passes
 from experiments._cost_measure import (
     Contender,
     Made,
@@ -296,7 +296,7 @@ def _compiled(network: _Network, name: str) -> Made:
     else:
         method = _method(name)
         fun = dc.grad(network.loss, method=method)
-        passes = _passes.count(method, network.arguments[0])
+        passes = _cost_passes.count(method, network.arguments[0])
     compiled = jax.jit(fun).lower(*network.arguments).compile()
     memory: Any = compiled.memory_analysis()
     call = lambda: jax.block_until_ready(compiled(*network.arguments))

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import diffcompare as dc
 from diffcompare import learn
-from experiments import _passes, _training_by_method_figure
+from experiments import _training_by_method_figure
 from experiments._runner import run_module as main
 
 CLAIM = (
@@ -211,7 +211,7 @@ def _train(problem: Problem, row: Row) -> Run:
         loss=history.loss,
         defect=np.array([defect(params), *history.metrics["defect"]]),
         accuracy=float(accuracy),
-        passes=_passes.count(method, problem.params),
+        passes=_passes(method, problem.params),
         seconds=history.seconds,
         milliseconds=1e3 * float(np.median(history.seconds)) / history.step_loss.shape[1],
         compile_seconds=history.compile_seconds,
@@ -233,6 +233,34 @@ def _one_minus_cosine(one, other) -> float:
     )
     # Half the squared distance of the unit vectors. 1 - u @ v would be lost in its rounding.
     return float(np.sum((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2) / 2)
+
+
+def _passes(method: dc.Method, params) -> int:
+    """Returns how many times one value and gradient go through the function.
+
+    A difference evaluates it, the whole or what an entry changes, which is counted. The others
+    evaluate it once; then forward mode pushes a tangent for every parameter, and reverse mode and
+    the derived program pull once.
+    """
+    if isinstance(method, dc.ForwardMode):
+        return 1 + sum(leaf.size for leaf in jax.tree.leaves(params))
+    if isinstance(method, dc.ReverseMode | dc.Symbolic):
+        return 2
+    count = 0
+
+    def tally(value):
+        nonlocal count
+        count += 1
+        return value
+
+    def counted(params):
+        # Any function of these parameters: what a difference evaluates depends on nothing else.
+        value = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, params))
+        shape = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        return jax.pure_callback(tally, shape, value, vmap_method="sequential")
+
+    jax.block_until_ready(dc.value_and_grad(counted, method=method)(params))
+    return count
 
 
 if __name__ == "__main__":

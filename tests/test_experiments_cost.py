@@ -10,7 +10,7 @@ import pytest
 
 import diffcompare as dc
 from diffcompare.plot import style
-from experiments import _codec, _cost_figure, _cost_measure, _passes, cost
+from experiments import _codec, _cost_figure, _cost_measure, _cost_passes, cost
 
 EPS = np.finfo(np.float64).eps
 METHODS = ("reverse mode", "symbolic, matrix", "forward mode", "central differences")
@@ -140,7 +140,7 @@ def test_passes_are_those_that_are_made(scheme):
         return jax.pure_callback(tally, shape, value, vmap_method="sequential")
 
     jax.block_until_ready(dc.value_and_grad(counted, method=method)(params))
-    assert _passes.count(method, params) == made
+    assert _cost_passes.count(method, params) == made
 
 
 def test_a_time_is_reached_between_points_and_beyond_them():

@@ -9,7 +9,7 @@ import pytest
 
 from diffcompare import learn
 from diffcompare.plot import style
-from experiments import _codec, _passes, training_by_method
+from experiments import _codec, training_by_method
 
 SIZES = (64, 10, 10)
 PARAMETERS = 64 * 10 + 10 * 10
@@ -80,7 +80,7 @@ def test_the_same_step_in_float64_points_the_right_way():
 def test_passes_are_counted(name, each, more):
     """Lecture row 26: N + 1 and 2 N evaluations, and here one for the value itself."""
     params = learn.init(jax.random.key(0), SIZES, bias=False, dtype=jnp.float32)
-    passes = _passes.count(training_by_method.METHODS[name].method, params)
+    passes = training_by_method._passes(training_by_method.METHODS[name].method, params)
     least = each * PARAMETERS + more
     assert passes >= least
     # Differences fill up their last batch, and may repeat the unmoved point in every batch.
