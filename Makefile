@@ -38,7 +38,7 @@ check: $(VENV)/.installed-check
 clean:
 	rm -rf "$(VENV)"
 
-$(VENV)/.installed-figures: extras = experiments
+$(VENV)/.installed-figures: extras = experiments,exact
 $(VENV)/.installed-test: extras = $(TEST_EXTRAS)
 $(VENV)/.installed-check: extras = check,experiments
 
