@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from diffcompare.numerical import ForwardDifference as ForwardDifference
     from diffcompare.numerical.conclusion import Status as Status
     from diffcompare.numerical.estimation import Estimate as Estimate
-    from diffcompare.numerical.estimation import Richardson as Richardson
     from diffcompare.numerical.estimation import estimate as estimate
     from diffcompare.numerical.host import BlackBox as BlackBox
     from diffcompare.numerical.host import EvaluationError as EvaluationError
     from diffcompare.numerical.host import black_box as black_box
+    from diffcompare.numerical.richardson import Richardson as Richardson
     from diffcompare.operators import grad as grad
     from diffcompare.operators import hessian as hessian
     from diffcompare.operators import jacobian as jacobian
@@ -74,7 +74,7 @@ _NAMES = {
     "PrecisionError": "diffcompare.exact",
     "Report": "diffcompare.checking",
     "ReverseMode": "diffcompare.automatic",
-    "Richardson": "diffcompare.numerical.estimation",
+    "Richardson": "diffcompare.numerical.richardson",
     "SparseJacobian": "diffcompare._sparse",
     "Status": "diffcompare.numerical.conclusion",
     "Symbolic": "diffcompare.symbolic",

@@ -1,5 +1,6 @@
 """Work in processes beside each other, each on cores of its own, which end with the first one."""
 
+import collections
 import concurrent.futures.process
 import multiprocessing
 import os
@@ -56,15 +57,14 @@ def run(
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, spawned, initializer=_prepare, initargs=(shares, cache.name)
     )
-    left = list(reversed(tasks))
+    left = collections.deque(tasks)
     running: dict[concurrent.futures.Future[Result], Task] = {}
     try:
         while left or running:
             while left and len(running) < jobs:
-                task = left[-1]
-                future = pool.submit(_ending, function, task)
-                running[future] = left.pop()
-                begin(task)
+                future = pool.submit(_ending, function, left[0])
+                running[future] = left.popleft()
+                begin(running[future])
             ended, _ = concurrent.futures.wait(
                 running, return_when=concurrent.futures.FIRST_COMPLETED
             )
@@ -72,7 +72,7 @@ def run(
                 result = future.result()
                 yield running.pop(future), result
     except concurrent.futures.process.BrokenProcessPool:
-        for task in (*running.values(), *reversed(left)):
+        for task in (*running.values(), *left):
             yield task, None
     except BaseException:
         for process in multiprocessing.active_children():

@@ -146,7 +146,7 @@ def _nearest(word: str, choices: Iterable[str]) -> str:
 def _run_all(known: dict[str, _registry.Experiment], options: argparse.Namespace) -> int:
     statuses = {}
     with _terminal.progress(len(known)) as begin:
-        for experiment, ended in _ended(list(known.values()), options, begin):
+        for experiment, ended in _runs(list(known.values()), options, begin):
             statuses[experiment.name] = _shown(experiment, ended)
     failed = [name for name in known if statuses[name]]
     if failed:
@@ -154,7 +154,7 @@ def _run_all(known: dict[str, _registry.Experiment], options: argparse.Namespace
     return min((statuses[name] for name in failed), default=0)
 
 
-def _ended(
+def _runs(
     experiments: list[_registry.Experiment],
     options: argparse.Namespace,
     begin: Callable[[str], None],

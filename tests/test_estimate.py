@@ -10,7 +10,8 @@ from helpers import PROBLEMS, relative_error
 
 import diffcompare as dc
 from diffcompare.numerical import ladder, line
-from diffcompare.numerical.estimation import Estimate, Richardson, estimate
+from diffcompare.numerical.estimation import Estimate, estimate
+from diffcompare.numerical.richardson import Richardson
 from experiments import _random_functions
 
 SMOOTH = [problem for problem in PROBLEMS if problem.name != "pytree with holes"]

@@ -14,7 +14,7 @@ from diffcompare.comparison import reference as references
 from diffcompare.comparison.problem import Problem, problem_of
 from diffcompare.comparison.result import Comparison, Cost, Row
 from diffcompare.method import ColumnMethod, Method
-from diffcompare.numerical.estimation import Richardson
+from diffcompare.numerical.richardson import Richardson
 
 PyTree = Any
 

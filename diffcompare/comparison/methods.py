@@ -14,7 +14,7 @@ from diffcompare.numerical import (
     ForwardDifference,
     ladder,
 )
-from diffcompare.numerical.estimation import Richardson
+from diffcompare.numerical.richardson import Richardson
 from diffcompare.symbolic import Budget, Symbolic
 
 ORDERS = (2, 4, 6, 8)
